@@ -1,0 +1,147 @@
+"""The plug-in surface: all that the author of a backend imports.
+
+A backend names itself, says what files it accepts, and opens sessions on them. It never times, prints, or picks
+a hidden default: the options it is given are data, they are recorded, and `Session.effective` says what the
+runtime made of them. See backends/README.md for a complete backend in 40 lines.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebench.errors import EdgebenchError, MissingRuntime, ModelError
+from edgebench.schema import Artifact, Availability, Options, TensorSpec
+
+Tensor = NDArray[Any]
+Feeds = Mapping[str, Tensor]
+Outputs = list[Tensor]
+
+__all__ = [
+    "Artifact",
+    "Availability",
+    "Backend",
+    "EdgebenchError",
+    "Feeds",
+    "MissingRuntime",
+    "ModelError",
+    "OpProfile",
+    "Options",
+    "Outputs",
+    "Session",
+    "Tensor",
+    "TensorSpec",
+    "np",
+    "probe_import",
+]
+
+OpProfile = Mapping[str, Any]
+"""One operator of a per-layer profile: name, op, seconds (float), device, precision."""
+
+
+class Session(ABC):
+    """One network, loaded and ready. Used as a context manager; one thread at a time."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @abstractmethod
+    def run(self, feeds: Feeds) -> Outputs:
+        """Infer once. `feeds` maps input name to array; blocks until the outputs are on the host.
+
+        The outputs come in the order of `self.outputs` and stay valid after the next call.
+        """
+
+    def bind(self, feeds: Feeds) -> Callable[[], Outputs]:
+        """Return a call without arguments that infers on these feeds. Override to keep buffers in place.
+
+        The outputs may be overwritten by the next call of the same or another thunk of this session.
+        """
+        return lambda: self.run(feeds)
+
+    def effective(self) -> Mapping[str, Any]:
+        """What is in force: at least `precision` and `threads` where the runtime tells; never what was asked."""
+        return {}
+
+    def profile(self, feeds: Feeds) -> Sequence[OpProfile]:
+        """Per-operator time and place of one inference; empty when the runtime offers none."""
+        return ()
+
+    def close(self) -> None:  # noqa: B027  (optional)
+        """Free what the runtime holds. Called once."""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Backend(ABC):
+    """One runtime. Constructing it does nothing: no import, no look at the machine."""
+
+    name: ClassVar[str]
+    accepts: ClassVar[frozenset[str]]
+    """File formats it opens: "onnx", "pt2", "openvino-ir", ..."""
+
+    precisions: ClassVar[Mapping[str, str]] = {"fp32": "onnx", "int8": "onnx-u8s8"}
+    """Each precision it can be asked for -> the lowering that the artifact must come from (edgebench.compress)."""
+
+    options: ClassVar[Mapping[str, str]] = {}
+    """Options beyond threads, batch and precision: name -> one line of help. An unknown option is a plan error."""
+
+    module: ClassVar[str] = ""
+    """The runtime's import name. The worker imports it apart, so that load time is not import time."""
+
+    fork_safe: ClassVar[bool] = False
+    """True if a process may import `module`, then fork, and the children open sessions: no threads, no device touched.
+
+    It saves the import of a heavy runtime in every generation but the first worker's.
+    """
+
+    extra: ClassVar[str] = ""
+    """What to install for it: the extra of edgebench, or the vendor's own package."""
+
+    @abstractmethod
+    def probe(self) -> Availability:
+        """Say whether it can run here. Never raises; risky imports happen in a child process."""
+
+    @abstractmethod
+    def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
+        """Load a model. `options` always has threads (int), batch (int) and precision (str).
+
+        Raises ModelError when the runtime refuses the file: problem in its own words, and the fix.
+        """
+
+    def build(self, artifact: Artifact, options: Mapping[str, Any], out: Path) -> Artifact:
+        """Compile `artifact` into the folder `out` on this device (engines). Default: nothing to build."""
+        return artifact
+
+
+def probe_import(module: str, extra: str, timeout: float = 60.0) -> Availability:
+    """Import `module` in a child process and report its `__version__`: a crash there is an answer, not our crash."""
+    code = f"import {module} as m; print('\\n' + str(getattr(m, '__version__', 'unknown')))"
+    fix = f'Install it with: pip install "{extra}".'
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Availability(ok=False, reason=f"importing {module} did not end: {error}", fix=fix)
+    if done.returncode == 0:
+        return Availability(ok=True, version=done.stdout.strip().splitlines()[-1])
+    last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    missing = f"No module named {module.split('.')[0]!r}" in last
+    return Availability(
+        ok=False, reason=f"{module} is not installed" if missing else f"importing {module} failed: {last}", fix=fix
+    )

@@ -1,0 +1,402 @@
+"""The nouns: frozen, keyword-only records, and their way into JSON and back.
+
+Numbers are raw samples in SI base units (seconds, bytes, joules, 1/s); nothing is rounded here, reports do that.
+Records are written to disk and sent between processes, so a change to any of them changes `SCHEMA`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, TypeVar
+
+from edgebench.errors import StoreError
+
+SCHEMA = 1
+
+Status = Literal["ok", "skipped", "failed"]
+Grade = Literal["measured", "published", "calibrated", "transferred", "simulated", "roofline"]
+T = TypeVar("T")
+
+
+def canonical(value: Any) -> str:
+    """One text for equal values: sorted keys, no spaces, no NaN. Hashes of records are made from it."""
+    return json.dumps(to_json(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """sha256 of the canonical JSON text of a record or plain value, as hex."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+class Options(Mapping[str, Any]):
+    """An immutable, hashable mapping of JSON values: what a step, a cell or a backend was asked."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        self._items: dict[str, Any] = {**(items or {}), **more}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(canonical(self._items))
+
+    def __repr__(self) -> str:
+        return f"Options({self._items!r})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """One input or output of a network. `shape` holds None where an axis is free (usually the batch)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """The network under test. `source` is `module:callable` or the path of a ready model file."""
+
+    name: str
+    source: str
+    task: str = "classify"
+    inputs: tuple[TensorSpec, ...] = ()
+    weights: str | None = None
+    options: Options = Options()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One compression step: the name of a method and its options."""
+
+    method: str
+    options: Options = Options()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A named, ordered list of steps. The steps alone are its identity: renaming redoes nothing."""
+
+    name: str
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return digest(self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A file that was made or given. `parent` is the sha256 of what it was made from; `path` is where it lies now."""
+
+    format: str
+    path: str
+    sha256: str
+    size: int
+    made_by: Options = Options()
+    parent: str | None = None
+    facts: Options = Options()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceProfile:
+    """What a device is and how it is reached; data only, read from TOML."""
+
+    name: str
+    transport: str = "local"
+    description: str = ""
+    address: str = ""
+    python: str = "python3"
+    workdir: str = ""
+    compatible: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ()
+    sensors: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One square of the comparison: what was *asked*. What was found is in the Result."""
+
+    model: str
+    recipe: str
+    backend: str
+    device: str
+    precision: str = "fp32"
+    batch: int = 1
+    threads: int = 1
+    options: Options = Options()
+
+    @property
+    def id(self) -> str:
+        """Readable and unique within a run; stable from run to run."""
+        tail = "/" + digest(self.options)[:8] if self.options else ""
+        return (
+            f"{self.model}/{self.recipe}/{self.precision}/{self.backend}@{self.device}"
+            f"/b{self.batch}t{self.threads}{tail}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How to measure; every number of the sampling is here and is recorded with the results. Times in seconds.
+
+    A campaign stops after `least_generations` as soon as every ratio's half-width is at most `half_width` twice in a row, and at
+    the latest after `most_generations`, or `cell_seconds` of samples a cell, or the budget. A ratio that is still wider than
+    `withhold_half_width` then is not published.
+    """
+
+    trust: Literal["default", "quick", "precise"] = "default"
+    least_generations: int = 5
+    most_generations: int = 20
+    half_width: float = 0.02
+    withhold_half_width: float = 0.1
+    cell_seconds: float = 60.0
+    attempts: int = 3
+    rounds: int = 4
+    slice_seconds: float = 0.1
+    slice_inferences: int = 5
+    slice_drop: int = 2
+    warmup_seconds: float = 0.5
+    warmup_inferences: int = 10
+    warmup_cap: float = 5.0
+    gate_buffers: int = 16
+    sustained_seconds: float = 600.0
+    command_timeout: float = 120.0
+    budget_seconds: float | None = None
+    seed: int = 0
+
+
+DEFAULT = Protocol()
+QUICK = Protocol(
+    trust="quick",
+    least_generations=2,
+    most_generations=2,
+    rounds=2,
+    slice_seconds=0.05,
+    slice_inferences=13,
+    warmup_seconds=0.1,
+    warmup_cap=1.0,
+    half_width=0.1,
+    withhold_half_width=1.0,
+    attempts=1,
+)
+PRECISE = Protocol(trust="precise", half_width=0.01, most_generations=60)
+PROTOCOLS: dict[str, Protocol] = {p.trust: p for p in (DEFAULT, QUICK, PRECISE)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One cell of a job with the files it needs. `data` holds inputs, and labels and reference outputs if any.
+
+    `baseline` is the id of the cell that its speed is compared with.
+    """
+
+    cell: Cell
+    artifact: Artifact
+    data: Artifact
+    baseline: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What the host asks of a campaign, sent as one JSON object over its stdin."""
+
+    id: str
+    task: Literal["measure", "build"] = "measure"
+    work: tuple[Work, ...] = ()
+    metrics: tuple[str, ...] = ()
+    protocol: Protocol = Protocol()
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A two-sided interval at `confidence` (0.95 = 95 %)."""
+
+    low: float
+    high: float
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One figure. It cannot exist without its unit, phase and source (DESIGN 9, rule 2).
+
+    `n` counts the samples behind it; `value` is None when it was withheld, and `note` says why.
+    """
+
+    metric: str
+    unit: str
+    phase: str
+    source: str
+    value: float | None = None
+    samples: tuple[float, ...] = ()
+    n: int = 0
+    interval: Interval | None = None
+    grade: Grade = "measured"
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("metric", "unit", "phase", "source"):
+            if not getattr(self, name):
+                raise ValueError(f"a measurement needs its {name}")
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"{self.metric}: a figure must be finite, not {self.value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """When a phase ran, in seconds since the epoch, so that an outside power meter's log can be cut."""
+
+    phase: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """How one asked cell ended: exactly one of ok, skipped, failed."""
+
+    cell: Cell
+    status: Status
+    measurements: tuple[Measurement, ...] = ()
+    effective: Options = Options()
+    noise: Options = Options()
+    environment: Options = Options()
+    windows: tuple[Window, ...] = ()
+    artifact: Artifact | None = None
+    reason: str = ""
+    fix: str = ""
+    stderr: str = ""
+
+    def get(self, metric: str) -> Measurement | None:
+        return next((m for m in self.measurements if m.metric == metric), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """`run.json`: what was asked of which device by which version; written before anything is measured."""
+
+    id: str
+    started: str
+    versions: Options
+    plan: Options
+    device: DeviceProfile
+    host: Options
+    commit: str = ""
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True, kw_only=True)
+class Availability:
+    """What a probe says. `fix` is the command or the step that would mend it."""
+
+    ok: bool
+    version: str = ""
+    reason: str = ""
+    fix: str = ""
+    details: Options = field(default_factory=Options)
+
+
+def to_json(value: Any) -> Any:
+    """Turn records, Options and tuples into what `json` writes. Fields at their default are left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        out = {}
+        for f in dataclasses.fields(value):
+            item = getattr(value, f.name)
+            if f.name == "schema" or not _is_default(f, item):
+                out[f.name] = to_json(item)
+        return out
+    if isinstance(value, Mapping):
+        return {str(k): to_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(v) for v in value]
+    return value
+
+
+def _is_default(f: dataclasses.Field[Any], item: Any) -> bool:
+    if f.default is not dataclasses.MISSING:
+        return bool(item == f.default)
+    if f.default_factory is not dataclasses.MISSING:
+        return bool(item == f.default_factory())
+    return False
+
+
+def from_json(kind: type[T], data: Any) -> T:
+    """Build a record of `kind` from parsed JSON. Raises StoreError for anything that does not fit."""
+    if isinstance(data, Mapping) and isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
+        raise StoreError(
+            f"This {kind.__name__} was written with schema {data['schema']}, newer than {SCHEMA}, the newest known here.",
+            "Update edgebench on this machine, or use the version that wrote it.",
+        )
+    try:
+        return typing.cast(T, _decode(kind, data))
+    except (TypeError, ValueError, KeyError) as error:
+        raise StoreError(
+            f"A {kind.__name__} record cannot be read: {error}.", "Use the file as edgebench wrote it, or run again."
+        ) from error
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _decode(kind: Any, data: Any) -> Any:
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _decode_union(kind, data)
+    if origin is tuple:
+        item = typing.get_args(kind)[0]
+        if not isinstance(data, (list, tuple)):
+            raise TypeError(f"expected a list, found {data!r}")
+        return tuple(_decode(item, d) for d in data)
+    if origin is Literal:
+        if data not in typing.get_args(kind):
+            raise ValueError(f"{data!r} is none of {typing.get_args(kind)}")
+        return data
+    if dataclasses.is_dataclass(kind):
+        return _decode_record(typing.cast(type, kind), data)
+    if kind is Options:
+        return Options(data)
+    if kind is Any:
+        return data
+    if kind is float and type(data) is int:
+        return float(data)
+    if type(data) is not kind:
+        raise TypeError(f"expected {kind.__name__}, found {data!r}")
+    return data
+
+
+def _decode_union(kind: Any, data: Any) -> Any:
+    choices = typing.get_args(kind)
+    if data is None and type(None) in choices:
+        return None
+    return _decode(next(c for c in choices if c is not type(None)), data)
+
+
+def _decode_record(kind: type, data: Any) -> Any:
+    if not isinstance(data, Mapping):
+        raise TypeError(f"expected a {kind.__name__}, found {data!r}")
+    hints = _hints(kind)
+    unknown = set(data) - set(hints)
+    if unknown:
+        raise KeyError(f"{kind.__name__} has no field {sorted(unknown)[0]!r}")
+    return kind(**{key: _decode(hints[key], value) for key, value in data.items()})

@@ -1,0 +1,27 @@
+"""Plans that come with edgebench, and the reading of anybody's plan file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgebench import plan, toml
+from edgebench.errors import PlanError, did_you_mean
+from edgebench.plan import Plan
+
+FOLDER = Path(__file__).parent
+
+
+def names() -> tuple[str, ...]:
+    return tuple(sorted(p.stem for p in FOLDER.glob("*.toml")))
+
+
+def read(name: str) -> Plan:
+    """Read a plan file, or a suite by its name. Raises PlanError with every mistake and its line."""
+    from edgebench.compress.methods import check_recipe
+
+    if name in names():
+        return plan.from_document(toml.read(FOLDER / f"{name}.toml"), check_recipe, str(FOLDER))
+    path = Path(name)
+    if not path.exists() and path.suffix != ".toml" and "/" not in name:
+        raise PlanError(f'There is no suite and no plan file "{name}".', did_you_mean(name, names()))
+    return plan.from_document(toml.read(path), check_recipe, str(path.resolve().parent))

@@ -1,0 +1,203 @@
+"""Plans: every mistake at once with its line, and every square of the comparison in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from edgebench import plan as plans
+from edgebench import toml
+from edgebench.backend import Availability, Backend, Session
+from edgebench.compress.methods import check_recipe
+from edgebench.errors import PlanError
+from edgebench.schema import Artifact, Options, Recipe, Step
+
+GOOD = """
+name = "mine"
+
+[model]
+source = "my_model:make"
+
+[data]
+source = "digits"
+
+[run]
+backends = ["alpha", "beta"]
+batch = [1, 4]
+threads = 1
+precisions = ["fp32", "int8"]
+
+[backends.beta]
+hint = "f32"
+
+[budget]
+time = "2m"
+
+[[recipe]]
+name = "plain"
+
+[[recipe]]
+name = "pruned"
+steps = [{ method = "train", epochs = 2 }, { method = "prune", macs = 0.5 }]
+"""
+
+
+class Alpha(Backend):
+    name = "alpha"
+    accepts = frozenset({"onnx"})
+
+    def probe(self) -> Availability:
+        return Availability(ok=True)
+
+    def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
+        raise AssertionError("a plan opens nothing")
+
+
+class Beta(Alpha):
+    name = "beta"
+    precisions = {"fp32": "onnx"}
+    options = {"hint": "a hint"}
+
+
+BACKENDS: dict[str, Backend] = {"alpha": Alpha(), "beta": Beta()}
+
+
+def read(text: str) -> plans.Plan:
+    return plans.from_document(toml.parse(text, "plan.toml"), check_recipe, ".")
+
+
+def problems(text: str) -> str:
+    with pytest.raises(PlanError) as caught:
+        read(text)
+    return f"{caught.value.problem} {caught.value.fix}"
+
+
+def own_precision(recipe: Recipe) -> str | None:
+    return "int8" if any(s.method == "quantize" for s in recipe.steps) else None
+
+
+def test_a_good_plan_is_read_whole() -> None:
+    plan = read(GOOD)
+    assert plan.model.name == "make"
+    assert plan.protocol.budget_seconds == 120
+    assert plan.backend_options == {"beta": {"hint": "f32"}}
+    assert [r.name for r in plan.recipes] == ["plain", "pruned"]
+
+
+def test_squares_come_in_the_order_of_the_plan_and_the_impossible_ones_keep_their_reason() -> None:
+    squares = plans.expand(read(GOOD), "local", BACKENDS, own_precision)
+    assert len(squares) == 2 * 2 * 2 * 2
+    assert [s.cell.recipe for s in squares] == ["plain"] * 8 + ["pruned"] * 8
+    skipped = [s for s in squares if s.skip]
+    assert {(s.cell.backend, s.cell.precision) for s in skipped} == {("beta", "int8")}
+    assert "beta has no int8" in skipped[0].skip
+    assert len({s.cell.id for s in squares}) == len(squares)
+
+
+def test_int8_of_a_float_recipe_is_the_recipe_with_a_quantize_step() -> None:
+    squares = plans.expand(read(GOOD), "local", BACKENDS, own_precision)
+    made = next(s for s in squares if s.cell.recipe == "pruned" and s.cell.precision == "int8" and not s.skip)
+    assert [s.method for s in made.recipe.steps] == ["train", "prune", "quantize"]
+    assert made.lowering == "onnx-u8s8"
+
+
+def test_a_recipe_that_quantizes_is_not_multiplied_by_the_precisions() -> None:
+    text = GOOD.replace('name = "plain"', 'name = "plain"\nsteps = [{ method = "quantize" }]')
+    squares = plans.expand(read(text), "local", BACKENDS, own_precision)
+    assert {s.cell.precision for s in squares if s.cell.recipe == "plain"} == {"int8"}
+
+
+def test_the_baseline_is_the_first_variant_on_the_same_runtime_batch_and_threads() -> None:
+    squares = plans.expand(read(GOOD), "local", BACKENDS, own_precision)
+    by_id = {s.cell.id: s.cell for s in squares}
+    for square in squares:
+        if not square.skip:
+            base = by_id[square.baseline or ""]
+            assert (base.recipe, base.precision) == ("plain", "fp32")
+            assert (base.backend, base.batch) == (square.cell.backend, square.cell.batch)
+
+
+def test_a_file_format_that_a_backend_does_not_open_is_a_skipped_square() -> None:
+    squares = plans.expand(read(GOOD), "local", BACKENDS, own_precision, "tflite")
+    assert all("does not open tflite" in s.skip for s in squares if s.cell.precision == "fp32")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("[run]", "[rum]"), '"rum"'),
+        (('backends = ["alpha"', 'backend = ["alpha"'), 'Did you mean "backends"'),
+        (("batch = [1, 4]", "batch = [0]"), "batch must be a whole number from 1 up, not 0"),
+        (("threads = 1", "threads = -2"), "threads must be a whole number from 1 up, not -2"),
+        (("threads = 1", "threads = []"), "threads is empty"),
+        (('"int8"]', '"int9"]'), 'Did you mean "int8"'),
+        (('time = "2m"', 'time = "2"'), "not a length of time"),
+        (('method = "prune"', 'method = "prunes"'), 'Did you mean "prune"'),
+        (("macs = 0.5", "mac = 0.5"), 'Did you mean "macs"'),
+        (("macs = 0.5", "macs = 1.5"), "macs"),
+        (('name = "pruned"', 'name = "plain"'), 'two recipes are named "plain"'),
+        (('source = "my_model:make"', ""), "source"),
+        (('backends = ["alpha", "beta"]', "backends = []"), "backends is empty"),
+    ],
+)
+def test_each_mistake_is_named(change: tuple[str, str], said: str) -> None:
+    assert change[0] in GOOD
+    assert said in problems(GOOD.replace(*change))
+
+
+def test_all_mistakes_are_told_at_once_with_their_lines() -> None:
+    text = (
+        GOOD.replace("batch = [1, 4]", "batch = [0]")
+        .replace("macs = 0.5", "mac = 0.5")
+        .replace('time = "2m"', 'tame = "2m"')
+    )
+    said = problems(text)
+    lines = text.splitlines()
+    for wrong in ("batch = [0]", "mac = 0.5", 'tame = "2m"'):
+        number = next(i for i, line in enumerate(lines, 1) if wrong in line)
+        assert f"plan.toml:{number}:" in said
+
+
+def test_the_command_line_narrows_a_plan() -> None:
+    plan = plans.narrow(read(GOOD), backends=["alpha"], recipes=["pruned"], batches=[8])
+    assert (plan.backends, [r.name for r in plan.recipes], plan.batches, plan.threads) == (
+        ("alpha",),
+        ["pruned"],
+        (8,),
+        (1,),
+    )
+    with pytest.raises(PlanError, match='Did you mean "pruned"'):
+        plans.narrow(plan, recipes=["prund"])
+    with pytest.raises(PlanError, match="from 1 up, not 0"):
+        plans.narrow(plan, batches=[0])
+
+
+def test_options_that_a_backend_does_not_have_are_refused() -> None:
+    plans.check_backend_options(read(GOOD), BACKENDS)
+    with pytest.raises(PlanError, match='no option "hnt".*Did you mean "hint"'):
+        plans.check_backend_options(read(GOOD.replace("hint =", "hnt =")), BACKENDS)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5m", 300), ("1.5h", 5400), ("250ms", 0.25)])
+def test_durations(text: str, seconds: float) -> None:
+    assert plans.duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "m", "-5m", "0s", "5 parsecs"])
+def test_durations_without_a_right_unit_are_refused(text: str) -> None:
+    with pytest.raises(PlanError):
+        plans.duration(text)
+
+
+def test_a_plan_survives_json() -> None:
+    from edgebench.schema import from_json, to_json
+
+    plan = read(GOOD)
+    assert from_json(plans.Plan, to_json(plan)) == plan
+
+
+def test_a_recipe_without_steps_is_the_model_as_it_is() -> None:
+    assert read(GOOD).recipes[0].steps == ()
+    assert read(GOOD).recipes[1].steps[0] == Step(method="train", options=Options(epochs=2))

@@ -1,0 +1,125 @@
+"""Records: frozen, exact through JSON, and impossible without what they must have."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgebench.errors import StoreError
+from edgebench.schema import (
+    SCHEMA,
+    Cell,
+    Interval,
+    Job,
+    Measurement,
+    Options,
+    Recipe,
+    Result,
+    Run,
+    Step,
+    canonical,
+    from_json,
+    to_json,
+)
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**40), 2**40)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+cells = st.builds(
+    Cell,
+    model=st.text(max_size=5),
+    recipe=st.text(max_size=5),
+    backend=st.text(max_size=5),
+    device=st.just("local"),
+    batch=st.integers(1, 9),
+    options=st.dictionaries(st.text(max_size=4), plain, max_size=2).map(Options),
+)
+measurements = st.builds(
+    Measurement,
+    metric=st.just("latency"),
+    unit=st.just("s"),
+    phase=st.just("steady"),
+    source=st.just("test"),
+    value=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    samples=st.lists(st.floats(0, 9), max_size=3).map(tuple),
+    interval=st.none() | st.just(Interval(low=1.0, high=2.0)),
+)
+results = st.builds(
+    Result,
+    cell=cells,
+    status=st.sampled_from(["ok", "skipped", "failed"]),
+    measurements=st.lists(measurements, max_size=2).map(tuple),
+)
+
+
+@given(results)
+def test_a_result_survives_json_exactly(result: Result) -> None:
+    assert from_json(Result, json.loads(json.dumps(to_json(result)))) == result
+
+
+@given(st.dictionaries(st.text(max_size=4), plain, max_size=4))
+def test_equal_options_hash_alike_whatever_their_order(items: dict[str, object]) -> None:
+    shuffled = Options(dict(reversed(list(items.items()))))
+    assert hash(Options(items)) == hash(shuffled)
+    assert canonical(Options(items)) == canonical(shuffled)
+
+
+def test_records_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Step(method="prune").method = "distill"  # type: ignore[misc]
+
+
+def test_the_name_of_a_recipe_is_not_its_identity() -> None:
+    steps = (Step(method="prune", options=Options(macs=0.5)),)
+    assert Recipe(name="a", steps=steps).id == Recipe(name="b", steps=steps).id
+    assert (
+        Recipe(name="a", steps=steps).id
+        != Recipe(name="a", steps=(Step(method="prune", options=Options(macs=0.4)),)).id
+    )
+
+
+@pytest.mark.parametrize("missing", ["unit", "phase", "source"])
+def test_a_figure_without_unit_phase_or_source_cannot_be_made(missing: str) -> None:
+    fields = {"metric": "latency", "unit": "s", "phase": "steady", "source": "clock", missing: ""}
+    with pytest.raises(ValueError, match=missing):
+        Measurement(**fields)  # type: ignore[arg-type]
+
+
+def test_a_figure_is_finite() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        Measurement(metric="latency", unit="s", phase="steady", source="clock", value=float("nan"))
+
+
+def test_cells_that_differ_only_in_options_have_other_ids() -> None:
+    cell = Cell(model="m", recipe="r", backend="b", device="d")
+    assert cell.id != dataclasses.replace(cell, options=Options(spinning=False)).id
+
+
+def test_a_newer_schema_is_refused_with_the_fix() -> None:
+    with pytest.raises(StoreError) as caught:
+        from_json(Job, {"id": "x", "schema": SCHEMA + 1})
+    assert "newer" in caught.value.problem
+    assert "Update edgebench" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "data", [{"id": "x", "surprise": 1}, {}, [], {"id": 3}, {"id": "x", "task": "dance"}, {"id": "x", "work": "abc"}]
+)
+def test_json_that_does_not_fit_is_refused(data: object) -> None:
+    with pytest.raises(StoreError):
+        from_json(Job, data)
+
+
+def test_defaults_are_left_out_of_json_but_not_the_schema() -> None:
+    assert to_json(Job(id="x")) == {"id": "x", "schema": SCHEMA}
+    assert Run.__dataclass_fields__["schema"].default == SCHEMA
