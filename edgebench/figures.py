@@ -1,0 +1,179 @@
+"""From the raw records of the cells to their Results. Pure: the same records always give the same figures, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edgebench import stats
+from edgebench.metrics import Metric, Record
+from edgebench.metrics.latency import Generation, judge, timed
+from edgebench.schema import Interval, Measurement, Options, Protocol, Result, Window, Work
+
+Records = Mapping[str, Sequence[Record]]
+"""Cell id -> everything that its workers wrote down."""
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One cell against its baseline: baseline time over own time, paired by generation."""
+
+    ratio: stats.Estimate
+    p: float
+    pairs: int
+
+
+def generations(work: Work, records: Sequence[Record], rung: int = 1) -> dict[int, Generation]:
+    """The judged generations of a cell that gave a median, by number."""
+    judged = (judge(r, work.cell.threads, isolated=rung >= 2) for r in timed(records))
+    return {g.number: g for g in judged if g is not None and g.median is not None}
+
+
+def compare(work: Work, records: Records, rung: int = 1) -> Comparison | None:
+    """The speed-up over the cell's baseline; None for the baseline itself, or when no generation has both."""
+    if not work.baseline or work.baseline == work.cell.id:
+        return None
+    ours = generations(work, records.get(work.cell.id, ()), rung)
+    theirs = generations(work, records.get(work.baseline, ()), rung)
+    both = sorted(set(ours) & set(theirs))
+    if not both:
+        return None
+    a, b = [theirs[g].median or 0.0 for g in both], [ours[g].median or 0.0 for g in both]
+    return Comparison(stats.ratio_interval(a, b), stats.ratio_p(a, b), len(both))
+
+
+def half_width(comparison: Comparison) -> float:
+    """The relative half-width of a comparison's interval; infinite while there is none."""
+    _, low, high = comparison.ratio
+    return stats.half_width(low, high) if low is not None and high is not None else float("inf")
+
+
+def rung_of(environment: Mapping[str, Any]) -> int:
+    """2 from "R2 cgroup ...": how well the workers were isolated."""
+    name = str(environment.get("isolation", "R1"))
+    return int(name[1]) if name[:1] == "R" and name[1:2].isdigit() else 1
+
+
+def conclude(
+    works: Sequence[Work], records: Records, metrics: Mapping[str, Metric], protocol: Protocol, environment: Options
+) -> list[Result]:
+    """The Results of the cells that ran, with the verdicts of their table corrected for being many (Holm)."""
+    rung = rung_of(environment)
+    compared = {w.cell.id: c for w in works if (c := compare(w, records, rung))}
+    adjusted = dict(zip(compared, stats.holm([c.p for c in compared.values()]), strict=True))
+    out = []
+    for work in works:
+        own = sorted(records[work.cell.id], key=lambda r: int(r["generation"]))
+        found = [_size(work)]
+        for metric in metrics.values():
+            found += metric.figures(work, own, protocol)
+        comparison = compared.get(work.cell.id)
+        if comparison is not None:
+            found.append(_speedup(comparison, adjusted[work.cell.id]))
+        state, why = _state(work, own, comparison, protocol, rung)
+        if state == "noisy":
+            found = [_withheld(m, why) for m in found]
+        out.append(_result(work, own, tuple(found), {**noise(work, own), "state": state, "why": why}, environment))
+    return out
+
+
+def _size(work: Work) -> Measurement:
+    return Measurement(
+        metric="size", unit="B", phase="artifact", source="bytes of the file", value=float(work.artifact.size), n=1
+    )
+
+
+def _speedup(comparison: Comparison, adjusted_p: float) -> Measurement:
+    value, low, high = comparison.ratio
+    verdict = stats.verdict(comparison.ratio)
+    if verdict in ("faster", "slower") and adjusted_p >= SIGNIFICANT:
+        verdict = "unresolved"
+    return Measurement(
+        metric="speedup",
+        unit="1",
+        phase="steady",
+        source="latency ratio paired by generation",
+        value=value,
+        n=comparison.pairs,
+        interval=Interval(low=low, high=high) if low is not None and high is not None else None,
+        note=verdict,
+    )
+
+
+def _withheld(m: Measurement, why: str) -> Measurement:
+    """A noisy cell's times are not published; its samples are kept."""
+    if m.phase != "steady":
+        return m
+    return replace(m, value=None, interval=None, samples=(), note=f"noisy: {why}")
+
+
+def _state(
+    work: Work, own: Sequence[Record], comparison: Comparison | None, protocol: Protocol, rung: int
+) -> tuple[str, str]:
+    """The protocol's item 11: valid, repaired, throttled, noisy or unverified, and why."""
+    judged = [g for r in timed(own) if (g := judge(r, work.cell.threads, isolated=rung >= 2))]
+    calls, clean = sum(g.calls for g in judged), sum(g.clean for g in judged)
+    medians = [g.clean_median for g in judged if g.clean_median]
+    usable = [g for g in judged if g.median is not None]
+    evidence = stats.CellEvidence(
+        samples=calls,
+        clean=clean if all(r.get("sees", "delay") == "delay" for r in own) else None,
+        after_clean=sum(g.after_clean for g in judged),
+        generations=len(usable),
+        steal=sum(g.steal for g in judged) / len(judged) if judged else 0.0,
+        throttled=any(g.throttled for g in judged),
+        reached=comparison is None or half_width(comparison) <= protocol.withhold_half_width,
+        rung=rung,
+        all_over_clean=stats.geometric_mean([g.all_median for g in judged]) / stats.geometric_mean(medians)
+        if medians
+        else 1.0,
+    )
+    return stats.cell_status(evidence, least_generations=protocol.least_generations)
+
+
+def noise(work: Work, own: Sequence[Record]) -> dict[str, Any]:
+    """How disturbed the samples were: what a reader needs to judge a row, and both counts (nothing is dropped silently)."""
+    judged = [g for r in timed(own) if (g := judge(r, work.cell.threads))]
+    calls, clean = sum(g.calls for g in judged), sum(g.clean for g in judged)
+    warm = [r["warmup"] for r in timed(own) if "warmup" in r]
+    return {
+        "calls": calls,
+        "clean_calls": clean,
+        "clean_share": clean / calls if calls else None,
+        "all_median": stats.geometric_mean([g.all_median for g in judged]) if judged else None,
+        "generations": len(judged),
+        "attempts": 1 + max((r.get("attempt", 0) for r in own), default=0),
+        "steal": sum(g.steal for g in judged) / len(judged) if judged else None,
+        "steady": all(w["steady"] for w in warm) if warm else None,
+        "drift": max((abs(w["drift"]) for w in warm if not w["steady"]), default=0.0),
+    }
+
+
+def _result(
+    work: Work, own: Sequence[Record], found: tuple[Measurement, ...], noisy: dict[str, Any], environment: Options
+) -> Result:
+    check = next((r for r in own if r["generation"] == 0), own[-1])
+    gate = check.get("accuracy", {}).get("gate", {})
+    effective = {**check.get("effective", {}), "version": check.get("version", ""), "gate": gate}
+    profile = next((r["profile"] for r in own if r.get("profile")), None)
+    if profile:
+        effective["layers"] = profile["layers"]
+    windows = tuple(
+        Window(
+            phase=f"generation {r['generation']}", start=r["slices"][0]["window"][0], end=r["slices"][-1]["window"][1]
+        )
+        for r in own
+        if r["slices"]
+    )
+    return Result(
+        cell=work.cell,
+        status="ok",
+        measurements=found,
+        artifact=work.artifact,
+        environment=environment,
+        effective=Options(effective),
+        noise=Options(noisy),
+        windows=windows,
+    )

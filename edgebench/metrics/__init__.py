@@ -1,0 +1,89 @@
+"""Metrics: each drives or observes a session in the worker, and turns what was recorded into figures.
+
+A metric is two pure-ish halves. `observe` runs in the worker and returns plain JSON; `figures` runs wherever the records
+are (the campaign, or the host rebuilding a table) and must give the same figures from the same records.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from edgebench.backend import Feeds, Outputs, Session
+from edgebench.measure import now_ns, pause
+from edgebench.schema import Cell, Measurement, Protocol, Work
+
+Record = Mapping[str, Any]
+"""What one worker process (a generation of one cell) wrote down: see worker.py for the keys."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What a metric may not have of its own: the clock (ns) and sleep, given by the worker, or by a test."""
+
+    clock: Callable[[], int] = now_ns
+    sleep: Callable[[float], None] = pause
+
+
+@dataclass(kw_only=True)
+class Subject:
+    """What a metric may look at in the worker: the open session and the data it is judged on."""
+
+    cell: Cell
+    session: Session
+    inputs: dict[str, Any]
+    """Input name -> array (N, ...); N is at least the batch."""
+    labels: Any | None
+    reference: Sequence[Any]
+    """Expected float outputs (N, ...), one per network output; empty when there is none."""
+    parent: Sequence[Any]
+    baseline: Mapping[str, int]
+    """Memory after the imports, before the model was loaded, in bytes."""
+    precision: str = ""
+    """The precision found in force; the one asked for where the runtime does not tell."""
+    outputs: Sequence[Any] = ()
+    """What the accuracy run answered for all samples (N, ...), kept for the gate on timed inferences."""
+    tools: Tools = field(default_factory=Tools)
+    protocol: Protocol = Protocol()
+    reopen: Callable[[], Session] | None = None
+    """Opens the same model once more, for scenarios with several inferences in flight."""
+
+    def thunks(self, count: int = 16, session: Session | None = None) -> list[Callable[[], Outputs]]:
+        """Bound calls on `count` different batches, to be called in turn."""
+        session = session or self.session
+        return [session.bind(self.feeds(i * self.cell.batch)) for i in range(count)]
+
+    @property
+    def size(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def feeds(self, start: int) -> Feeds:
+        """One batch from sample `start` on, wrapping round at the end."""
+        import numpy as np
+
+        index = (np.arange(self.cell.batch) + start) % self.size
+        return {name: np.ascontiguousarray(array[index]) for name, array in self.inputs.items()}
+
+
+class Metric(ABC):
+    """One kind of figure. `observes` says whether the worker is asked, in the check generation.
+
+    A metric that disturbs the others (a scenario, a profile) is `apart`: it gets a worker of its own.
+    """
+
+    name: ClassVar[str]
+    observes: ClassVar[bool] = False
+    apart: ClassVar[bool] = False
+
+    def observe(self, subject: Subject) -> dict[str, Any]:
+        """Measure in the worker; plain JSON back. Called once, in the check generation."""
+        return {}
+
+    def figures(self, work: Work, records: Sequence[Record], protocol: Protocol) -> tuple[Measurement, ...]:
+        """The figures of one cell from all its records. Pure."""
+        return ()
+
+
+__all__ = ["Metric", "Outputs", "Record", "Subject", "Tools"]

@@ -1,0 +1,130 @@
+"""Accuracy on held-out data, agreement with the fp32 parent, and the correctness gate against the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from edgebench import stats
+from edgebench.metrics import Metric, Record, Subject
+from edgebench.schema import Interval, Measurement, Protocol, Work
+
+TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 6e-2, "int8": 0.35}
+"""Greatest relative L2 error of the outputs against the reference, by precision.
+
+Right int8 lowerings were seen between 0.01 and 0.16, ruined ones from 0.36 up; bf16 at 0.007, fp32 under 1e-5.
+"""
+
+
+class Accuracy(Metric):
+    """Runs the whole data set through the session, once."""
+
+    name: ClassVar[str] = "accuracy"
+    observes: ClassVar[bool] = True
+
+    def observe(self, subject: Subject) -> dict[str, Any]:
+        subject.outputs = outputs = run_all(subject)
+        record: dict[str, Any] = {"n": subject.size}
+        if subject.labels is not None:
+            answers = outputs[0].reshape(subject.size, -1).argmax(1)
+            record["correct"] = int((answers == subject.labels).sum())
+            record["right"] = _bits(answers == subject.labels)
+        if subject.parent:
+            answers = outputs[0].reshape(subject.size, -1).argmax(1)
+            record["agree"] = int((answers == subject.parent[0].reshape(subject.size, -1).argmax(1)).sum())
+        record["gate"] = gate(outputs, subject.reference, subject.precision or subject.cell.precision)
+        return record
+
+    def figures(self, work: Work, records: Sequence[Record], protocol: Protocol) -> tuple[Measurement, ...]:
+        seen = [r["accuracy"] for r in records if r.get("accuracy")]
+        if not seen:
+            return ()
+        record, out = seen[-1], []
+        for metric, key, source in (
+            ("accuracy", "correct", "top-1 on held-out data"),
+            ("agreement", "agree", "same top-1 answer as the fp32 parent"),
+        ):
+            if key in record:
+                low, high = stats.wilson(record[key], record["n"])
+                out.append(
+                    Measurement(
+                        metric=metric,
+                        unit="1",
+                        phase="accuracy",
+                        source=source,
+                        value=record[key] / record["n"],
+                        n=record["n"],
+                        interval=Interval(low=low, high=high),
+                    )
+                )
+        return tuple(out)
+
+
+def run_all(subject: Subject) -> list[Any]:
+    """Infer on every sample once, batch by batch; outputs (N, ...) in the order of the session's outputs."""
+    import numpy as np
+
+    batch, parts = subject.cell.batch, []
+    for start in range(0, subject.size, batch):
+        keep = min(batch, subject.size - start)
+        parts.append(
+            [np.array(out[:keep] if _batched(out, batch) else out) for out in subject.session.run(subject.feeds(start))]
+        )
+    return [
+        np.concatenate([p[i] for p in parts]) if parts[0][i].ndim else np.stack([p[i] for p in parts])
+        for i in range(len(parts[0]))
+    ]
+
+
+def _batched(out: Any, batch: int) -> bool:
+    return bool(getattr(out, "ndim", 0)) and len(out) == batch
+
+
+def gate(outputs: Sequence[Any], reference: Sequence[Any], precision: str) -> dict[str, Any]:
+    """Compare with the reference: the greatest relative L2 error over the outputs, its tolerance, and the verdict."""
+    tolerance = TOLERANCE.get(precision, TOLERANCE["int8"])
+    if not reference:
+        return {"ok": True, "error": None, "tolerance": tolerance}
+    if len(outputs) != len(reference):
+        return {
+            "ok": False,
+            "error": None,
+            "tolerance": tolerance,
+            "why": f"{len(outputs)} outputs, the reference has {len(reference)}",
+        }
+    worst = 0.0
+    for i, (found, wanted) in enumerate(zip(outputs, reference, strict=True)):
+        if found.shape != wanted.shape:
+            return {
+                "ok": False,
+                "error": None,
+                "tolerance": tolerance,
+                "why": f"output {i} is {list(found.shape)}, the reference {list(wanted.shape)}",
+            }
+        worst = max(worst, relative_error(found, wanted))
+    ok = worst <= tolerance
+    why = (
+        ""
+        if ok
+        else f"outputs differ from the reference by {worst:.2g} (relative L2), more than {tolerance:g} allowed for {precision}"
+    )
+    return {"ok": ok, "error": worst if worst < 1e300 else None, "tolerance": tolerance, "why": why}
+
+
+def relative_error(found: Any, wanted: Any) -> float:
+    """|found - wanted| / |wanted| in L2; infinite when a value is not finite where the reference is."""
+    import numpy as np
+
+    a, b = found.astype(np.float64).ravel(), wanted.astype(np.float64).ravel()
+    finite = np.isfinite(b)
+    if not np.isfinite(a[finite]).all():
+        return float("inf")
+    a, b = a[finite], b[finite]
+    return float(np.linalg.norm(a - b) / max(float(np.linalg.norm(b)), 1e-12))
+
+
+def _bits(flags: Any) -> str:
+    """Right or wrong per sample as hex, so that two variants can be compared sample by sample."""
+    import numpy as np
+
+    return np.packbits(flags).tobytes().hex()

@@ -1,0 +1,166 @@
+"""Latency of one call at the cell's batch: load, first inference, median with interval, p90 and p99 bounds.
+
+The protocol's item 8: the figure is the geometric mean over generations of each one's *clean* median, where clean means never
+made to wait; p90 and p99 are upper bounds from *all* samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from edgebench import stats
+from edgebench.metrics import Metric, Record
+from edgebench.schema import Interval, Measurement, Protocol, Work
+
+SOURCE = "perf_counter_ns around the runtime's call"
+LEAST_CLEAN = 5
+"""Fewer clean calls than this make no median of a generation."""
+ISOLATED_CLEAN_SHARE = 0.9
+"""On an isolated rung, with this share of clean samples, all samples may speak (protocol, item 8)."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One worker process's samples, judged. Times in seconds."""
+
+    number: int
+    calls: int
+    clean: int
+    after_clean: int
+    all_median: float
+    clean_median: float | None
+    after_clean_median: float | None
+    steal: float
+    throttled: bool
+
+    @property
+    def median(self) -> float | None:
+        """What the generation says: the clean median, or that of the samples after a clean one where few were clean."""
+        if self.clean_median is not None and self.clean >= 0.5 * self.calls:
+            return self.clean_median
+        return self.after_clean_median or self.clean_median
+
+
+def judge(record: Record, threads: int, isolated: bool = False) -> Generation | None:
+    """Sort a generation's samples; None when it holds none (a check, a scenario)."""
+    walls: list[int] = []
+    clean: list[bool] = []
+    after: list[bool] = []
+    steal = 0.0
+    throttled = False
+    for taken in record["slices"]:
+        drop = taken.get("drop", 0)
+        evidence = taken.get("evidence", {})
+        mask = clean_groups(taken, threads)
+        follows = stats.after_clean(mask)
+        per_call = [
+            (m, f)
+            for (m, f), group in zip(zip(mask, follows, strict=True), taken["groups"], strict=True)
+            for _ in range(group[0])
+        ]
+        walls += taken["wall_ns"][drop:]
+        clean += [m for m, _ in per_call[drop:]]
+        after += [f for _, f in per_call[drop:]]
+        steal += evidence.get("steal_s") or 0.0
+        throttled = throttled or any((evidence.get("throttle") or {}).values())
+    if not walls:
+        return None
+    seconds = sum(walls) / 1e9
+    good = [w for w, m in zip(walls, clean, strict=True) if m]
+    best = [w for w, m in zip(walls, after, strict=True) if m]
+    everything = isolated and len(good) >= ISOLATED_CLEAN_SHARE * len(walls)
+    return Generation(
+        number=int(record["generation"]),
+        calls=len(walls),
+        clean=len(good),
+        after_clean=len(best),
+        all_median=stats.median(walls) / 1e9,
+        clean_median=stats.median(walls if everything else good) / 1e9 if len(good) >= LEAST_CLEAN else None,
+        after_clean_median=stats.median(best) / 1e9 if len(best) >= LEAST_CLEAN else None,
+        steal=steal / seconds if seconds else 0.0,
+        throttled=throttled,
+    )
+
+
+def clean_groups(taken: Record, threads: int) -> list[bool]:
+    """For each group of a slice, whether it ran without waiting for a CPU, a switch or a page from disk."""
+    walls, at = [], 0
+    for group in taken["groups"]:
+        walls.append(sum(taken["wall_ns"][at : at + group[0]]))
+        at += group[0]
+    delay, switches, faults = ([g[i] for g in taken["groups"]] for i in (3, 4, 5))
+    return stats.clean(
+        walls, delay, switches, faults, threads=threads, stolen=bool(taken.get("evidence", {}).get("steal_s"))
+    )
+
+
+def timed(records: Sequence[Record]) -> list[Record]:
+    """The records of the generations that count: those of the last attempt, in order."""
+    with_slices = [r for r in records if r["generation"] > 0 and r["slices"]]
+    attempt = max((r.get("attempt", 0) for r in with_slices), default=0)
+    return sorted((r for r in with_slices if r.get("attempt", 0) == attempt), key=lambda r: int(r["generation"]))
+
+
+class Latency(Metric):
+    """Single-stream latency in seconds (the protocol's items 4 and 8)."""
+
+    name: ClassVar[str] = "latency"
+
+    def figures(self, work: Work, records: Sequence[Record], protocol: Protocol) -> tuple[Measurement, ...]:
+        out: list[Measurement | None] = [
+            _once("import", [r["import_s"] for r in records if "import_s" in r], "import"),
+            _once("load", [r["load_s"] for r in records if "load_s" in r], "load"),
+            _once("first_inference", [r["first_s"] for r in records if "first_s" in r], "first inference"),
+        ]
+        counted = timed(records)
+        judged = [g for r in counted if (g := judge(r, work.cell.threads))]
+        if judged:
+            out += [_median(judged), *_tails(counted)]
+        return tuple(m for m in out if m is not None)
+
+
+def _once(name: str, seconds: Sequence[float], phase: str) -> Measurement | None:
+    if not seconds:
+        return None
+    return Measurement(
+        metric=name,
+        unit="s",
+        phase=phase,
+        source=SOURCE,
+        value=stats.median(seconds),
+        n=len(seconds),
+        samples=tuple(seconds),
+    )
+
+
+def _median(judged: Sequence[Generation]) -> Measurement:
+    medians = [g.median for g in judged if g.median is not None]
+    calls = sum(g.calls for g in judged)
+    common: dict[str, Any] = {"metric": "latency", "unit": "s", "phase": "steady", "source": SOURCE, "n": calls}
+    if not medians:
+        return Measurement(**common, note="no sample ran undisturbed")
+    low, high = stats.geometric_interval(medians)
+    interval = Interval(low=low, high=high) if low is not None and high is not None else None
+    return Measurement(**common, value=stats.geometric_mean(medians), samples=tuple(medians), interval=interval)
+
+
+def _tails(counted: Sequence[Record]) -> list[Measurement]:
+    every = [w / 1e9 for r in counted for s in r["slices"] for w in s["wall_ns"][s.get("drop", 0) :]]
+    out = []
+    for percent in (90, 99):
+        bound = stats.percentile_bound(every, percent / 100)
+        note = "" if bound is not None else f"n < {stats.samples_needed(percent / 100)}"
+        out.append(
+            Measurement(
+                metric=f"latency_p{percent}",
+                unit="s",
+                phase="steady",
+                source=f"{SOURCE}; bound at 99 % confidence",
+                value=bound,
+                n=len(every),
+                note=note,
+            )
+        )
+    return out

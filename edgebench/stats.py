@@ -1,0 +1,395 @@
+"""Quantiles, intervals, "is it different?", "is it steady?". Pure: no clock, no machine, plain Python floats.
+
+"Item n" is the number of a rule in the measurement protocol; other sources stand with each function. Samples
+may be in any unit, and a figure comes back in the same one.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+Verdict = Literal["faster", "slower", "same", "unresolved"]
+CellStatus = Literal["valid", "repaired", "throttled", "noisy", "unverified"]
+
+MARGIN = 0.01
+"""A difference must lie wholly beyond this to be called one (item 10)."""
+SAME_BAND = 0.02
+"""An interval wholly within this is called "same" (item 10)."""
+TAIL_CONFIDENCE = 0.99
+"""Of the bounds on p90 and p99: MLPerf loadgen's c, in results.cc."""
+
+
+class Estimate(NamedTuple):
+    """A figure with its two-sided interval; both ends are None when one sample alone gives no interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+# figures of samples
+
+
+def quantile(samples: Sequence[float], q: float) -> float:
+    """The q-quantile (0 <= q <= 1) by linear interpolation: type 7 of Hyndman & Fan 1996, numpy's default."""
+    if not samples or not 0 <= q <= 1:
+        raise ValueError(f"a quantile needs samples and 0 <= q <= 1, not {len(samples)} samples and {q}")
+    ordered = sorted(samples)
+    below, part = divmod(q * (len(ordered) - 1), 1)
+    low, high = ordered[int(below)], ordered[min(int(below) + 1, len(ordered) - 1)]
+    return low if low == high else low * (1 - part) + high * part
+
+
+def median(samples: Sequence[float]) -> float:
+    """The middle sample, or the mean of the middle two. ValueError without samples."""
+    return statistics.median(samples)
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """exp(mean(log)): item 8's mean over generations. ValueError unless there are values, all positive."""
+    return math.exp(statistics.fmean(_logs(values)))
+
+
+def _logs(values: Sequence[float]) -> list[float]:
+    if not values or not all(v > 0 for v in values):
+        raise ValueError("logarithms need values, all greater than zero")
+    return [math.log(v) for v in values]
+
+
+# distributions: a board has no scipy
+
+
+def beta_regularized(a: float, b: float, x: float) -> float:
+    """I_x(a, b), the regularized incomplete beta function (DLMF 8.17), for a, b > 0 and 0 <= x <= 1."""
+    if x <= 0 or x >= 1:
+        return 0.0 if x <= 0 else 1.0
+    if x > (a + 1) / (a + b + 2):  # the fraction converges fast below the mean; DLMF 8.17.4 reflects
+        return 1 - beta_regularized(b, a, 1 - x)
+    log_beta = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+    return math.exp(a * math.log(x) + b * math.log1p(-x) - log_beta) / (a * _beta_fraction(a, b, x))
+
+
+def _beta_fraction(a: float, b: float, x: float) -> float:
+    """The continued fraction DLMF 8.17.22, evaluated from the front by the modified Lentz method."""
+    tiny = 1e-300
+    value = c = 1.0
+    d = 0.0
+    for i in range(1, 20_000):
+        m = i // 2
+        if i % 2:
+            term = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        else:
+            term = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        d = 1 / (1 + term * d or tiny)
+        c = 1 + term / c or tiny
+        value *= c * d
+        if abs(c * d - 1) < 1e-15:
+            break
+    return value
+
+
+def t_tail(t: float, df: float) -> float:
+    """P(T > t) of Student's t with df > 0 degrees of freedom (Abramowitz & Stegun 26.7.1)."""
+    if t < 0:
+        return 1 - t_tail(-t, df)
+    if t * t < df:  # the same integral from its other end, which keeps its digits near t = 0
+        return 0.5 - beta_regularized(0.5, df / 2, t * t / (df + t * t)) / 2
+    return beta_regularized(df / 2, 0.5, df / (df + t * t)) / 2
+
+
+@lru_cache(maxsize=256)
+def t_quantile(p: float, df: float) -> float:
+    """The t with P(T <= t) = p, within 1e-9 relative, by bisection of `t_tail`. 0 < p < 1, df > 0."""
+    if not 0 < p < 1 or df <= 0:
+        raise ValueError(f"a t quantile needs 0 < p < 1 and df > 0, not p={p}, df={df}")
+    if p < 0.5:
+        return -t_quantile(1 - p, df)
+    low, high = 0.0, 1.0
+    while t_tail(high, df) > 1 - p:
+        high *= 2
+    while high - low > 1e-10 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if t_tail(middle, df) > 1 - p else (low, middle)
+    return (low + high) / 2
+
+
+# intervals
+
+
+def t_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
+    """Mean and Student's t-interval of independent values: one a generation, never one an inference."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return Estimate(mean, None, None)
+    half = t_quantile((1 + confidence) / 2, len(values) - 1) * _standard_error(values)
+    return Estimate(mean, mean - half, mean + half)
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    return statistics.stdev(values) / math.sqrt(len(values))
+
+
+def geometric_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float | None, float | None]:
+    """The t-interval of `geometric_mean`, made on the logarithms. (None, None) for one value."""
+    _, low, high = _exp(t_interval(_logs(values), confidence))
+    return low, high
+
+
+def ratio_interval(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Estimate:
+    """a/b, paired: a[i] and b[i] come from the same generation. t-interval over the log ratios (item 8)."""
+    return _exp(t_interval(_log_ratios(a, b), confidence))
+
+
+def _log_ratios(a: Sequence[float], b: Sequence[float]) -> list[float]:
+    return [x - y for x, y in zip(_logs(a), _logs(b), strict=True)]
+
+
+def _exp(e: Estimate) -> Estimate:
+    """Back from logarithms. The ends stay within what a float can hold: records hold finite numbers only."""
+    low, high = (None if end is None else math.exp(min(max(end, -700.0), 700.0)) for end in (e.low, e.high))
+    return Estimate(math.exp(e.value), low, high)
+
+
+def half_width(low: float, high: float) -> float:
+    """The relative half-width of an interval of a ratio or a latency: 0.02 for 1/1.02 to 1.02. 0 < low."""
+    return math.exp((math.log(high) - math.log(low)) / 2) - 1
+
+
+def wilson(right: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The score interval of a share, right of n (Wilson 1927): for accuracies, also near 0 and 1."""
+    if not 0 <= right <= n or n < 1:
+        raise ValueError(f"a share needs 0 <= right <= n and n >= 1, not {right} of {n}")
+    z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
+    share, z2 = right / n, z * z
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return (0.0 if right == 0 else middle - half), (1.0 if right == n else middle + half)
+
+
+# paired accuracies: the same samples were answered by two networks
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Two-sided exact p that a and b are equally accurate, from the samples that only one got right.
+
+    McNemar 1947, with the binomial instead of the chi-squared distribution.
+    """
+    n = only_a + only_b
+    if n == 0:
+        return 1.0
+    return min(1.0, 2 * binomial_cdf(min(only_a, only_b), n, 0.5))
+
+
+def paired_difference(both: int, only_a: int, only_b: int, neither: int, confidence: float = 0.95) -> Estimate:
+    """Accuracy of a minus that of b, from how many of the same samples both, one or neither got right.
+
+    Newcombe's hybrid score interval: Statistics in Medicine 17 (1998) 2635, method 10.
+    """
+    n = both + only_a + only_b + neither
+    share_a, share_b = (both + only_a) / n, (both + only_b) / n
+    low_a, high_a = wilson(both + only_a, n, confidence)
+    low_b, high_b = wilson(both + only_b, n, confidence)
+    phi = _correlation(both, only_a, only_b, neither)
+
+    def reach(u: float, v: float) -> float:
+        return math.sqrt(max(0.0, u * u - 2 * phi * u * v + v * v))
+
+    difference = share_a - share_b
+    low = difference - reach(share_a - low_a, high_b - share_b)
+    return Estimate(difference, low, difference + reach(high_a - share_a, share_b - low_b))
+
+
+def _correlation(both: int, only_a: int, only_b: int, neither: int) -> float:
+    """Phi of the 2x2 table; a positive one is corrected for continuity, as Newcombe does."""
+    product = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
+    if not product:
+        return 0.0
+    top = float(both * neither - only_a * only_b)
+    if top > 0:
+        top = max(0.0, top - (both + only_a + only_b + neither) / 2)
+    return top / math.sqrt(product)
+
+
+# percentiles as upper bounds
+
+
+def binomial_cdf(k: int, n: int, p: float) -> float:
+    """P(Bin(n, p) <= k), through the incomplete beta function (DLMF 8.17.5)."""
+    return 1.0 if k >= n else beta_regularized(n - k, k + 1, 1 - p)
+
+
+def percentile_bound(samples: Sequence[float], p: float) -> float | None:
+    """An upper bound of the p-percentile, with 99 % confidence; None when there are too few samples.
+
+    MLPerf loadgen's early stopping (early_stopping.cc, results.cc; c = 0.99, d = 0): with t the greatest
+    number >= 1 for which P(Bin(n, 1 - p) <= t) <= 1 - c, the answer is sorted[n - t].
+    """
+    n = len(samples)
+    if n < samples_needed(p):
+        return None
+    low, high = 1, n
+    while high - low > 1:
+        t = (low + high) // 2
+        low, high = (t, high) if binomial_cdf(t, n, 1 - p) <= 1 - TAIL_CONFIDENCE else (low, t)
+    return sorted(samples)[n - low]
+
+
+@lru_cache(maxsize=64)
+def samples_needed(p: float) -> int:
+    """The least number of samples for `percentile_bound`: 64, 130, 662, 6636 for p90, p95, p99, p99.9."""
+    if not 0 < p < 1:
+        raise ValueError(f"a percentile is between 0 and 1, not {p}")
+    low, high = 1, 2
+    while binomial_cdf(1, high, 1 - p) > 1 - TAIL_CONFIDENCE:
+        high *= 2
+    while high - low > 1:
+        n = (low + high) // 2
+        low, high = (n, high) if binomial_cdf(1, n, 1 - p) > 1 - TAIL_CONFIDENCE else (low, n)
+    return high
+
+
+# was the sample disturbed, is the network warm?
+
+
+def clean(
+    wall_ns: Sequence[int], delay_ns: Sequence[int], nivcsw: Sequence[int], majflt: Sequence[int], *,
+    threads: int = 1, stolen: bool = False,
+) -> list[bool]:  # fmt: skip
+    """For each sample of a slice, whether it ran undisturbed (item 7).
+
+    run_delay <= max(0.5 % of wall, 20 us), times the threads it is summed over; no involuntary switch; no
+    major fault. Per sample: wall time and run_delay in nanoseconds, involuntary switches, major faults.
+    `stolen`: the hypervisor took time from this slice, so that no sample of it is clean.
+    """
+    return [
+        not stolen and delay <= threads * max(0.005 * wall, 20_000) and switches == 0 and faults == 0
+        for wall, delay, switches, faults in zip(wall_ns, delay_ns, nivcsw, majflt, strict=True)
+    ]
+
+
+def after_clean(mask: Sequence[bool]) -> list[bool]:
+    """Clean samples of a slice whose predecessor was clean too and left the caches warm; never the first."""
+    return [now and before for before, now in zip([False, *mask[:-1]], mask, strict=True)] if mask else []
+
+
+def is_steady(earlier: float, later: float, tolerance: float = 0.02) -> bool:
+    """Whether the medians of two consecutive windows differ by less than `tolerance` (item 5)."""
+    return abs(later - earlier) < tolerance * earlier
+
+
+# is it different, and is it enough?
+
+
+def verdict(ratio: Estimate, margin: float = MARGIN, band: float = SAME_BAND) -> Verdict:
+    """What a speed-up (the baseline's time over the variant's) allows to be said (item 10).
+
+    Both limits are symmetric in the logarithm: exchanging the two networks exchanges faster and slower.
+    """
+    _, low, high = ratio
+    if low is None or high is None:
+        return "unresolved"
+    if low > 1 + margin:
+        return "faster"
+    if high < 1 / (1 + margin):
+        return "slower"
+    return "same" if low >= 1 / (1 + band) and high <= 1 + band else "unresolved"
+
+
+def ratio_p(a: Sequence[float], b: Sequence[float], margin: float = MARGIN) -> float:
+    """Two-sided p of a/b, paired, beyond the margin: < 0.05 where `verdict` says faster or slower."""
+    logs = _log_ratios(a, b)
+    if len(logs) < 2:
+        return 1.0
+    beyond, error = abs(statistics.fmean(logs)) - math.log1p(margin), _standard_error(logs)
+    if error == 0:
+        return 0.0 if beyond > 0 else 1.0
+    return min(1.0, 2 * t_tail(beyond / error, len(logs) - 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values of one table, adjusted for being many (Holm 1979), in the order given.
+
+    Within a table, a faster or slower whose adjusted p is not below 0.05 is unresolved (item 10).
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, worst = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        worst = max(worst, min(1.0, (len(order) - rank) * p_values[i]))
+        adjusted[i] = worst
+    return adjusted
+
+
+def stopping(
+    half_widths: Sequence[Sequence[float]], *, target: float = 0.02, least: int = 5, spent: float = 0.0,
+    cap: float = 60.0,
+) -> Literal["go on", "reached", "capped"]:  # fmt: skip
+    """Whether to measure another generation (item 9).
+
+    `half_widths[g]` holds the `half_width` of every published ratio after g + 1 generations. Enough is at
+    least `least` generations with all of them within `target` twice in a row, for one narrow interval may be
+    luck. `spent` and `cap` are seconds a cell.
+    """
+    last_two = half_widths[-2:]
+    if len(half_widths) >= max(least, 2) and all(h <= target for widths in last_two for h in widths):
+        return "reached"
+    return "capped" if spent >= cap else "go on"
+
+
+# may the figure be published?
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellEvidence:
+    """What is known of how a cell was measured. `clean` is None where the system gives no such evidence."""
+
+    samples: int
+    clean: int | None
+    after_clean: int = 0
+    generations: int
+    """Generations that gave usable samples."""
+    steal: float = 0.0
+    """Share of the time that the hypervisor took."""
+    throttled: bool = False
+    reached: bool = True
+    """Whether the stopping rule was met."""
+    rung: int = 1
+    """Isolation: 1 none, 2 CPU weight, 3 cores of its own."""
+    all_over_clean: float = 1.0
+    """Median of all samples over that of the clean ones."""
+
+
+def cell_status(e: CellEvidence, least_generations: int = 5) -> tuple[CellStatus, str]:
+    """Whether the cell's figure may be published, and the reason if not without reserve (item 11)."""
+    if e.throttled:
+        return "throttled", "the clock was throttled"
+    if not e.reached:
+        return "noisy", "the interval did not become narrow enough in the time given"
+    if e.generations < least_generations:
+        return "noisy", f"{e.generations} of at least {least_generations} generations gave usable samples"
+    if e.steal > 0.01:
+        return "noisy", f"the hypervisor took {e.steal:.1%} of the time"
+    if e.clean is None:
+        return "unverified", "this system does not say whether a sample was disturbed"
+    return _status_by_share(e, e.clean, e.clean / e.samples if e.samples else 0.0)
+
+
+def _status_by_share(e: CellEvidence, clean: int, share: float) -> tuple[CellStatus, str]:
+    if share < 0.3:
+        return "noisy", f"only {share:.0%} of the samples ran undisturbed"
+    if share < 0.5:
+        if e.after_clean >= 50:
+            return "repaired", f"{share:.0%} of the samples ran undisturbed: allow another 5 %"
+        return "noisy", f"only {e.after_clean} of 50 samples ran undisturbed after an undisturbed one"
+    if clean < 50:
+        return "noisy", f"only {clean} of 50 samples ran undisturbed"
+    if e.rung >= 2 and abs(e.all_over_clean - 1) > 0.03:
+        return (
+            "noisy",
+            f"the median of all samples is {e.all_over_clean - 1:+.1%} off that of the undisturbed",
+        )
+    return "valid", ""

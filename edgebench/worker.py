@@ -1,0 +1,330 @@
+"""On the device: one process = one generation of one cell. It is told what to do by JSON lines and answers with them.
+
+    {"do": "prepare", "work": ..., "protocol": ...}                  ->  the runtime imported, the data read
+    {"do": "open", "expected": path?}                                ->  load figures, effective configuration
+    {"do": "observe", "metric": name, "save": path?}                 ->  what the metric wrote down
+    {"do": "warm"}                                                   ->  how the warm-up went
+    {"do": "slice"}                                                  ->  the samples of one slice with their evidence
+    {"do": "close"}                                                  ->  end
+
+An error is an answer too ({"event": "failed", "reason": ..., "fix": ...}); after it the worker ends. It stops by itself
+when its stdin closes or its parent dies.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from edgebench import lines, measure, plugins
+from edgebench.backend import Backend, ModelError, Session, TensorSpec
+from edgebench.devices.evidence import SampleEvidence, SliceEvidence
+from edgebench.errors import DataError, EdgebenchError
+from edgebench.metrics import Subject
+from edgebench.metrics.accuracy import relative_error
+from edgebench.metrics.memory import reset_peak, status
+from edgebench.schema import Artifact, Cell, Protocol, Work, from_json, to_json
+
+SAME_RUN_TOLERANCE = 1e-2
+"""A timed inference repeats what the same runtime answered in the accuracy run; only summation order may differ."""
+
+
+FORKED = "EDGEBENCH_FORKED"
+"""Set in a nursery's workers: the import was the nursery's, and is not this process's to time."""
+
+
+class Worker:
+    """Holds one cell's session from `open` to `close`."""
+
+    def __init__(self) -> None:
+        self.work: Work
+        self.protocol: Protocol
+        self.backend: Backend
+        self.arrays: dict[str, Any] = {}
+        self.subject: Subject
+        self.expected: list[Any] = []
+        self.thunks: list[measure.Thunk] = []
+        self.group = 1
+        self.turn = 0
+        self.evidence: measure.Evidence = lambda: ()
+        self.refresh: Callable[[], None] = lambda: None
+
+    def prepare(self, message: dict[str, Any]) -> dict[str, Any]:
+        self.work = from_json(Work, message["work"])
+        self.protocol = from_json(Protocol, message["protocol"])
+        self.backend = plugins.backend(self.work.cell.backend)
+        self.arrays = _load_arrays(self.work.data)
+        name = self.backend.module
+        start = measure.now_ns()
+        module = importlib.import_module(name) if name else None
+        took = {} if FORKED in os.environ else {"import_s": (measure.now_ns() - start) / 1e9}
+        return {**took, "version": str(getattr(module, "__version__", ""))}
+
+    def open(self, message: dict[str, Any]) -> dict[str, Any]:
+        cell = self.work.cell
+        reset_peak()
+        baseline = status()
+        start = measure.now_ns()
+        session = self.backend.open(self.work.artifact, asked_options(cell))
+        opened = measure.now_ns()
+        self.subject = _subject(self.work, session, self.arrays, baseline)
+        self.subject.protocol = self.protocol
+        self.subject.reopen = lambda: self.backend.open(self.work.artifact, asked_options(cell))
+        feeds = self.subject.feeds(0)
+        first = measure.now_ns()
+        session.run(feeds)
+        ended = measure.now_ns()
+        # Asking a runtime what it ran may cost another session: once, in the check generation.
+        found = dict(session.effective()) if message.get("effective") else {}
+        self.subject.precision = str(found.get("precision", cell.precision))
+        _check_precision(cell, found)
+        if message.get("expected"):
+            self.expected = _load_expected(Path(message["expected"]))
+        return {
+            "load_s": (opened - start) / 1e9,
+            "first_s": (ended - first) / 1e9,
+            **({"effective": found} if found else {}),
+        }
+
+    def observe(self, message: dict[str, Any]) -> dict[str, Any]:
+        metric = plugins.load("edgebench.metrics", message["metric"])()
+        record = metric.observe(self.subject)
+        if message.get("save"):
+            _save_expected(Path(message["save"]), self.subject, self.protocol)
+        return {"record": record}
+
+    def warm(self, message: dict[str, Any]) -> dict[str, Any]:
+        p, batch = self.protocol, self.subject.cell.batch
+        self.thunks = [self.subject.session.bind(self.subject.feeds(i * batch)) for i in range(p.gate_buffers)]
+        warmup = measure.warm_up(
+            self.thunks, measure.now_ns, seconds=p.warmup_seconds, inferences=p.warmup_inferences, cap=p.warmup_cap
+        )
+        self.group = measure.group_size(warmup.call_ns)
+        # The file descriptors of the threads are opened now: the runtime has made its pool by the first inference.
+        sample = SampleEvidence()
+        self.refresh = sample.refresh
+        self.evidence = lambda: (time.process_time_ns(), *sample.read())
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        return {"warmup": vars(warmup), "group": self.group, "sees": "delay" if sample.sees_delay else ""}
+
+    def slice(self, message: dict[str, Any]) -> dict[str, Any]:
+        p = self.protocol
+        self.refresh()  # a runtime may have started threads since
+        around = SliceEvidence()
+        start, before = measure.epoch(), around.snapshot()
+        taken = measure.run_slice(
+            self.thunks,
+            measure.now_ns,
+            self.evidence,
+            seconds=p.slice_seconds,
+            inferences=p.slice_inferences + p.slice_drop,
+            group=self.group,
+            first=self.turn,
+        )
+        after, end = around.snapshot(), measure.epoch()
+        self.turn = (taken.last_buffer + 1) % len(self.thunks)
+        self._check_timed(taken)
+        return {
+            "slice": {
+                "window": [start, end],
+                "wall_ns": taken.wall_ns,
+                "drop": min(p.slice_drop * self.group, len(taken.wall_ns) - 1),
+                "groups": taken.groups,
+                "evidence": around.difference(before, after),
+            }
+        }
+
+    def _check_timed(self, taken: measure.Slice) -> None:
+        """The correctness gate on a timed inference: the same answer as in the accuracy run (protocol, item 3)."""
+        import numpy as np
+
+        if not self.expected:
+            return
+        batch, size = self.subject.cell.batch, self.subject.size
+        rows = (np.arange(batch) + taken.last_buffer * batch) % size
+        for found, wanted in zip(taken.last, self.expected, strict=True):
+            if np.ndim(found) and len(found) == batch and len(wanted) > rows.max():
+                error = relative_error(np.asarray(found), wanted[rows])
+                if error > SAME_RUN_TOLERANCE:
+                    raise ModelError(
+                        f"A timed inference answered differently from the accuracy run (relative L2 {error:.2g}).",
+                        "Do not use this runtime's figures; report it with this model to the runtime's authors.",
+                    )
+
+    def close(self, message: dict[str, Any]) -> dict[str, Any]:
+        self.subject.session.close()
+        return {}
+
+    def build(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Let the backend compile the artifact on this device, in this process of its own."""
+        work = from_json(Work, message["work"])
+        start = measure.now_ns()
+        artifact = plugins.backend(work.cell.backend).build(
+            work.artifact, asked_options(work.cell), Path(message["out"])
+        )
+        return {"artifact": to_json(artifact), "build_s": (measure.now_ns() - start) / 1e9}
+
+
+def asked_options(cell: Cell) -> dict[str, Any]:
+    """What a backend is opened with: the cell's own options, and threads, batch and precision always."""
+    return {**cell.options, "threads": cell.threads, "batch": cell.batch, "precision": cell.precision}
+
+
+def _load_arrays(data: Artifact) -> dict[str, Any]:
+    import numpy as np
+
+    if data.format == "random":
+        return {}
+    try:
+        with np.load(data.path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"The data file {data.path} cannot be read: {error}.", "Delete it and run again.") from error
+
+
+def _subject(work: Work, session: Session, arrays: dict[str, Any], baseline: dict[str, int]) -> Subject:
+    inputs = {k.removeprefix("input:"): v for k, v in arrays.items() if k.startswith("input:")}
+    if work.data.format == "random":
+        inputs = random_inputs(session.inputs, work)
+    names = [spec.name for spec in session.inputs]
+    if len(inputs) == 1 and len(names) == 1:
+        # One input needs no name: data sets say "input", model files say what they like.
+        inputs = {names[0]: next(iter(inputs.values()))}
+    missing = [name for name in names if name not in inputs]
+    if missing:
+        raise DataError(
+            f"The network wants an input named {missing[0]!r}, and the data has {', '.join(map(repr, sorted(inputs)))}.",
+            "Name the arrays of the data after the inputs of the network.",
+        )
+    for spec in session.inputs:
+        _check_shape(spec, inputs[spec.name], work.cell)
+    return Subject(
+        cell=work.cell,
+        session=session,
+        inputs={n: inputs[n] for n in names},
+        labels=arrays.get("labels"),
+        reference=_numbered(arrays, "reference"),
+        parent=_numbered(arrays, "parent"),
+        baseline=baseline,
+    )
+
+
+def _numbered(arrays: dict[str, Any], name: str) -> list[Any]:
+    """`reference`, or `reference:0`, `reference:1`, ... where the network has several outputs."""
+    if name in arrays:
+        return [arrays[name]]
+    keys = sorted((k for k in arrays if k.startswith(f"{name}:")), key=lambda k: int(k.split(":")[1]))
+    return [arrays[k] for k in keys]
+
+
+def _check_shape(spec: TensorSpec, array: Any, cell: Cell) -> None:
+    wanted = [cell.batch, *spec.shape[1:]]
+    found = [cell.batch, *array.shape[1:]]
+    if len(wanted) != len(found) or any(w not in (None, f) for w, f in zip(wanted, found, strict=True)):
+        raise DataError(
+            f"Input {spec.name!r} of the network has the shape {list(spec.shape)}, and the data has {list(array.shape)}.",
+            "Give data of the network's shape, or a network for data of this shape.",
+        )
+    if spec.shape and spec.shape[0] not in (None, cell.batch):
+        raise ModelError(
+            f"The network is fixed to a batch of {spec.shape[0]}, and {cell.batch} was asked for.",
+            f"Ask for batch {spec.shape[0]}, or export the network with a free batch axis.",
+        )
+
+
+def random_inputs(specs: tuple[TensorSpec, ...], work: Work) -> dict[str, Any]:
+    """Seeded inputs for a ready model: normal floats, small non-negative integers; shapes may be given by name."""
+    import numpy as np
+
+    facts = work.data.facts
+    rng = np.random.default_rng(facts.get("seed", 0))
+    out = {}
+    for spec in specs:
+        given = facts.get("shapes", {}).get(spec.name)
+        shape = list(given or spec.shape)
+        if not shape or any(d is None for d in shape[1:]):
+            raise DataError(
+                f"Input {spec.name!r} has free axes: {list(spec.shape)}.",
+                f"Say its shape: --shape {spec.name}=1x3x224x224.",
+            )
+        shape[0] = work.cell.batch * facts.get("count", 16)
+        dtype = np.dtype(spec.dtype)
+        kind = dtype.kind
+        draw = rng.standard_normal(shape) if kind == "f" else rng.integers(0, 2, shape)
+        out[spec.name] = draw.astype(dtype)
+    return out
+
+
+def _check_precision(cell: Cell, found: dict[str, Any]) -> None:
+    """Asked and found are different things; a float precision swapped for another is not a measurement of it."""
+    asked, ran = cell.precision, found.get("precision", cell.precision)
+    if asked != ran and not (asked == "fp32" and ran == "int8"):
+        raise ModelError(
+            f"{asked} was asked for, and the runtime ran {ran}.",
+            "Ask for the precision that it really runs, or use another runtime for this one.",
+        )
+
+
+def _save_expected(path: Path, subject: Subject, protocol: Protocol) -> None:
+    import numpy as np
+
+    rows = min(subject.size, protocol.gate_buffers * subject.cell.batch)
+    outputs = subject.outputs or []
+    np.savez(path, **{f"out{i}": out[:rows] if out.ndim else out for i, out in enumerate(outputs)})
+
+
+def _load_expected(path: Path) -> list[Any]:
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as archive:
+        return [archive[f"out{i}"] for i in range(len(archive.files))]
+
+
+def main() -> None:
+    out = lines.claim_stdout()
+    lines.die_with_parent()
+    with suppress(OSError):  # if memory runs out, this process goes first
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    worker = Worker()
+    commands: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        "prepare": worker.prepare,
+        "open": worker.open,
+        "observe": worker.observe,
+        "warm": worker.warm,
+        "slice": worker.slice,
+        "close": worker.close,
+        "build": worker.build,
+    }
+    for line in sys.stdin:
+        message = json.loads(line)
+        if not _answer(out, commands[message["do"]], message) or message["do"] == "close":
+            break
+
+
+def _answer(out: IO[str], command: Callable[[dict[str, Any]], dict[str, Any]], message: dict[str, Any]) -> bool:
+    try:
+        lines.write_line(out, {"event": message["do"], **command(message)})
+    except EdgebenchError as error:
+        lines.write_line(out, {"event": "failed", "reason": error.problem, "fix": error.fix})
+    except Exception as error:
+        traceback.print_exc()
+        text = str(error).strip().splitlines() or [""]
+        lines.write_line(out, {"event": "failed", "reason": f"{type(error).__name__}: {text[0][:300]}", "fix": ""})
+    else:
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""The decisions of edgebench.stats: clean samples, steadiness, verdicts, stopping, cell status."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgebench import stats
+from edgebench.stats import CellEvidence, Estimate
+
+# clean samples
+
+
+def test_a_sample_is_clean_when_it_was_not_made_to_wait() -> None:
+    ms = 1_000_000
+    walls = [10 * ms] * 5 + [1 * ms] * 2
+    delay = [50_000, 50_001, 0, 0, 0, 20_000, 20_001]
+    switches = [0, 0, 1, 0, 0, 0, 0]
+    faults = [0, 0, 0, 1, 0, 0, 0]
+    assert stats.clean(walls, delay, switches, faults) == [True, False, False, False, True, True, False]
+
+
+def test_many_threads_may_wait_in_sum_and_a_stolen_slice_has_no_clean_sample() -> None:
+    assert stats.clean([10_000_000], [190_000], [0], [0], threads=4) == [True]
+    assert stats.clean([10_000_000], [190_000], [0], [0], threads=3) == [False]
+    assert stats.clean([10_000_000], [0], [0], [0], stolen=True) == [False]
+
+
+def test_clean_needs_evidence_for_every_sample() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        stats.clean([1, 2], [0], [0, 0], [0, 0])
+
+
+@given(st.lists(st.booleans()))
+def test_after_clean_asks_for_the_predecessor_too(mask: list[bool]) -> None:
+    found = stats.after_clean(mask)
+    assert len(found) == len(mask)
+    assert found == [i > 0 and mask[i] and mask[i - 1] for i in range(len(mask))]
+
+
+def test_steady_within_two_percent() -> None:
+    assert stats.is_steady(100.0, 101.9)
+    assert stats.is_steady(100.0, 98.1)
+    assert not stats.is_steady(100.0, 102.0)
+    assert not stats.is_steady(100.0, 60.0)
+
+
+# verdicts
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (1.70, 1.80, "faster"), (1.0101, 1.5, "faster"), (1.0099, 1.5, "unresolved"), (0.5, 0.6, "slower"),
+        (0.5, 0.9900, "slower"), (0.5, 0.9902, "unresolved"), (0.985, 1.015, "same"), (0.5, 2.0, "unresolved"),
+        (0.9804, 1.0200, "same"), (0.9803, 1.0201, "unresolved"), (1.011, 1.018, "faster"),
+        (None, None, "unresolved"),
+    ],
+)  # fmt: skip
+def test_verdict(low: float | None, high: float | None, said: str) -> None:
+    assert stats.verdict(Estimate(1.0, low, high)) == said
+
+
+@given(st.floats(0.2, 5), st.floats(1, 3))
+def test_exchanging_the_two_exchanges_faster_and_slower(value: float, spread: float) -> None:
+    forth = stats.verdict(Estimate(value, value / spread, value * spread))
+    back = stats.verdict(Estimate(1 / value, 1 / value / spread, spread / value))
+    assert back == {"faster": "slower", "slower": "faster"}.get(forth, forth)
+
+
+positive = st.floats(min_value=0.5, max_value=2)
+
+
+@given(st.lists(st.tuples(positive, positive), min_size=1, max_size=7))
+def test_ratio_p_says_the_same_as_the_verdict(pairs: list[tuple[float, float]]) -> None:
+    a, b = [p[0] for p in pairs], [p[1] for p in pairs]
+    p = stats.ratio_p(a, b)
+    assert 0 <= p <= 1
+    if abs(p - 0.05) > 1e-6:
+        assert (p < 0.05) == (stats.verdict(stats.ratio_interval(a, b)) in ("faster", "slower"))
+
+
+def test_ratio_p_of_constant_ratios() -> None:
+    assert stats.ratio_p([2.0, 2.0], [1.0, 1.0]) == 0
+    assert stats.ratio_p([1.0, 1.0], [1.0, 1.0]) == 1
+    assert stats.ratio_p([2.0], [1.0]) == 1
+
+
+def test_equal_networks_are_almost_never_told_apart() -> None:
+    rng, wrong, n = random.Random(11), 0, 2000
+    for _ in range(n):
+        a = [rng.lognormvariate(0, 0.02) for _ in range(7)]
+        b = [rng.lognormvariate(0, 0.02) for _ in range(7)]
+        wrong += stats.verdict(stats.ratio_interval(a, b)) in ("faster", "slower")
+    assert wrong / n <= 0.02  # the margin of 1 % makes it far fewer than the 5 % of the interval
+
+
+def test_a_true_five_percent_is_found() -> None:
+    rng, found, n = random.Random(12), 0, 1000
+    for _ in range(n):
+        a = [1.05 * rng.lognormvariate(0, 0.01) for _ in range(7)]
+        b = [rng.lognormvariate(0, 0.01) for _ in range(7)]
+        found += stats.verdict(stats.ratio_interval(a, b)) == "faster"
+    assert found / n >= 0.95
+
+
+# Holm
+
+
+def test_holm_of_the_textbook() -> None:
+    # Four hypotheses, p = 0.01, 0.04, 0.03, 0.005: at alpha 0.05 the first and the fourth are rejected.
+    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    # R: p.adjust(c(0.001, 0.01, 0.02, 0.03, 0.04), "holm")
+    assert stats.holm([0.001, 0.01, 0.02, 0.03, 0.04]) == pytest.approx([0.005, 0.04, 0.06, 0.06, 0.06])
+    assert stats.holm([]) == []
+    assert stats.holm([0.2]) == [0.2]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_never_makes_a_p_smaller_and_keeps_the_order(p: list[float]) -> None:
+    adjusted = stats.holm(p)
+    assert all(a >= q for a, q in zip(adjusted, p, strict=True))
+    assert max(adjusted) <= 1
+    ranked = [a for _, a in sorted(zip(p, adjusted, strict=True))]
+    assert ranked == sorted(ranked)
+
+
+def test_holm_keeps_the_family_wise_error() -> None:
+    rng, wrong, n = random.Random(5), 0, 3000
+    for _ in range(n):
+        wrong += min(stats.holm([rng.random() for _ in range(10)])) < 0.05
+    assert wrong / n <= 0.06
+
+
+# stopping
+
+
+def test_stopping_wants_five_generations_and_two_narrow_intervals_in_a_row() -> None:
+    narrow, wide = [0.01, 0.02], [0.01, 0.021]
+    assert stats.stopping([narrow] * 4) == "go on"
+    assert stats.stopping([wide] * 3 + [narrow] * 2) == "reached"
+    assert stats.stopping([narrow] * 5 + [wide]) == "go on"
+    assert stats.stopping([narrow] * 5 + [wide, narrow]) == "go on"
+    assert stats.stopping([narrow] * 5, target=0.01) == "go on"
+    assert stats.stopping([narrow], least=1) == "go on"  # twice in a row needs two
+    assert stats.stopping([]) == "go on"
+
+
+def test_stopping_at_the_cap() -> None:
+    assert stats.stopping([[0.5]] * 9, spent=59.9) == "go on"
+    assert stats.stopping([[0.5]] * 9, spent=60.0) == "capped"
+    assert stats.stopping([[0.01]] * 9, spent=60.0) == "reached"
+
+
+# cell status
+
+GOOD = CellEvidence(samples=100, clean=80, after_clean=70, generations=5)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "word"),
+    [
+        ({}, "valid", ""),
+        ({"clean": 50}, "valid", ""),
+        ({"samples": 90, "clean": 49}, "noisy", "49 of 50"),
+        ({"samples": 101, "clean": 50, "after_clean": 50}, "repaired", "allow another 5 %"),
+        ({"samples": 101, "clean": 50, "after_clean": 49}, "noisy", "49 of 50"),
+        ({"clean": 29, "after_clean": 60}, "noisy", "29%"),
+        ({"clean": 0, "samples": 0}, "noisy", "0%"),
+        ({"generations": 4}, "noisy", "4 of at least 5"),
+        ({"steal": 0.0101}, "noisy", "hypervisor"),
+        ({"steal": 0.01}, "valid", ""),
+        ({"reached": False}, "noisy", "narrow"),
+        ({"throttled": True, "reached": False}, "throttled", "clock"),
+        ({"clean": None}, "unverified", "does not say"),
+        ({"clean": None, "reached": False}, "noisy", "narrow"),
+        ({"all_over_clean": 1.031}, "valid", ""),
+        ({"all_over_clean": 1.031, "rung": 2}, "noisy", "+3.1%"),
+        ({"all_over_clean": 0.96, "rung": 3}, "noisy", "-4.0%"),
+        ({"all_over_clean": 1.029, "rung": 2}, "valid", ""),
+    ],
+)  # fmt: skip
+def test_cell_status(change: dict[str, object], status: str, word: str) -> None:
+    found, reason = stats.cell_status(dataclasses.replace(GOOD, **change))  # type: ignore[arg-type]
+    assert found == status
+    assert word in reason
+    assert bool(reason) == (status != "valid")
+
+
+def test_a_quick_protocol_may_ask_for_fewer_generations() -> None:
+    assert stats.cell_status(dataclasses.replace(GOOD, generations=3), least_generations=3)[0] == "valid"
