@@ -1,0 +1,293 @@
+"""The columns of the comparison: what each shows of a Result, with the notes that its figures need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from edgebench.report import text
+from edgebench.report.text import MISSING, plain
+from edgebench.schema import Measurement, Result
+
+Tone = Literal["", "good", "bad", "doubt"]
+FLOOR = "fake"
+"""The backend that infers nothing: its row is what the harness itself costs (DESIGN 6, item 14)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One square of the table: the raw value in SI units, its text, and the footnotes it needs."""
+
+    value: float | str | None = None
+    text: str = MISSING
+    notes: tuple[str, ...] = ()
+    tone: Tone = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """`make` turns a Result into an Entry; `legend` says in one sentence what the figures are."""
+
+    key: str
+    title: str
+    make: Callable[[Result], Entry]
+    numeric: bool = True
+    legend: str = ""
+
+
+# the names of a row
+
+
+def _variant(result: Result) -> Entry:
+    return Entry(value=result.cell.recipe, text=plain(result.cell.recipe) or MISSING)
+
+
+def _runtime(result: Result) -> Entry:
+    name = plain(result.cell.backend)
+    if result.cell.backend == FLOOR:
+        note = f'Our floor: the runtime "{name}" hardly computes, so that its times are what this harness itself costs.'
+        return Entry(value=name, text="our floor", notes=(note,))
+    return Entry(value=name, text=name)
+
+
+def _precision(result: Result) -> Entry:
+    asked, found = result.cell.precision, result.effective.get("precision")
+    if result.status != "ok":
+        return Entry(value=asked, text=plain(asked))
+    if not found:
+        return Entry(value=asked, text=plain(asked), notes=("As asked: this runtime does not say in what it ran.",))
+    if found != asked:
+        note = f"{plain(asked)} was asked for; what ran is in the table."
+        return Entry(value=str(found), text=plain(str(found)), notes=(note,), tone="doubt")
+    return Entry(value=found, text=plain(found))
+
+
+def options_text(result: Result) -> str:
+    return ", ".join(f"{k}={v}" for k, v in sorted(result.cell.options.items()))
+
+
+def _axis(key: str, title: str, numeric: bool, read: Callable[[Result], str]) -> Column:
+    def make(result: Result) -> Entry:
+        return Entry(value=read(result), text=plain(read(result)) or MISSING)
+
+    return Column(key=key, title=title, make=make, numeric=numeric)
+
+
+NAMES = (
+    Column(key="variant", title="variant", make=_variant, numeric=False),
+    Column(key="runtime", title="runtime", make=_runtime, numeric=False),
+    Column(key="precision", title="prec.", make=_precision, numeric=False, legend="precision, as found in force"),
+)
+AXES = (
+    _axis("model", "model", False, lambda r: r.cell.model),
+    _axis("device", "device", False, lambda r: r.cell.device),
+    _axis("batch", "batch", True, lambda r: str(r.cell.batch)),
+    _axis("threads", "threads", True, lambda r: str(r.cell.threads)),
+    _axis("options", "options", False, options_text),
+)
+"""Shown as columns only where the rows differ in them."""
+
+
+# figures
+
+
+def _figure(metric: str, show: Callable[[float], str]) -> Callable[[Result], Entry]:
+    def make(result: Result) -> Entry:
+        m = result.get(metric)
+        if m is None:
+            return Entry()
+        if m.value is None:
+            return _withheld(m, result)
+        return Entry(value=m.value, text=show(m.value), notes=_grade(m))
+
+    return make
+
+
+def _withheld(m: Measurement, result: Result) -> Entry:
+    """A figure that was not published: "n < 662" is its text, and any other reason a footnote.
+
+    Where the whole row was too noisy, its state has the footnote, once.
+    """
+    if m.note.startswith("n < "):
+        return Entry(text=plain(m.note))
+    if not m.note or m.note == state_note(result):
+        return Entry()
+    return Entry(notes=(plain(m.note),))
+
+
+def _grade(m: Measurement) -> tuple[str, ...]:
+    return () if m.grade == "measured" else (f"{m.grade.capitalize()}, not measured here: {plain(m.source)}.",)
+
+
+def _latency(result: Result) -> Entry:
+    m = result.get("latency")
+    if m is None:
+        return Entry()
+    if m.value is None:
+        return Entry(text="withheld", notes=(plain(m.note),) if m.note else (), tone="doubt")
+    notes = _grade(m)
+    if result.noise.get("steady") is False:
+        drift = abs(result.noise.get("drift") or 0.0)
+        notes += (f"Not steady after the longest warm-up: the last windows differed by {text.percent(drift)}.",)
+    ends = _ends(m)
+    if not ends:
+        return Entry(value=m.value, text=text.time(m.value), notes=notes)
+    return Entry(value=m.value, text=text.with_half_width(m.value, *ends, *text.time_unit(m.value)), notes=notes)
+
+
+def _ends(m: Measurement) -> tuple[float, float] | tuple[()]:
+    """Of its interval, if that has any: records of others may hold what is no number."""
+    if m.interval is None or not (math.isfinite(m.interval.low) and math.isfinite(m.interval.high)):
+        return ()
+    return m.interval.low, m.interval.high
+
+
+def _accuracy(result: Result) -> Entry:
+    m = result.get("accuracy")
+    if m is None or m.value is None:
+        return Entry() if m is None else _withheld(m, result)
+    places = 1 if m.n < 5000 else 2
+    shown = text.percent(m.value, places)
+    if ends := _ends(m):
+        half = 50 * (ends[1] - ends[0])
+        shown = f"{shown.removesuffix(' %')} ± {half:.{places}f} %"
+    return Entry(value=m.value, text=shown, notes=_grade(m))
+
+
+def _clean(result: Result) -> Entry:
+    share = result.noise.get("clean_share")
+    if not isinstance(share, (int, float)):
+        return Entry()
+    return Entry(value=float(share), text=text.percent(share, 0), tone="doubt" if share < 0.5 else "")
+
+
+TONES: dict[str, Tone] = {"faster": "good", "slower": "bad", "unresolved": "doubt"}
+
+
+def _versus(result: Result) -> Entry:
+    """The speed-up over the baseline in words: `1.75x faster (1.70–1.80)`, `same (0.99–1.01)`."""
+    m = result.get("speedup")
+    if m is None or m.value is None:
+        return Entry() if m is None else _withheld(m, result)
+    verdict = m.note if m.note in ("faster", "slower", "same") else "unresolved"
+    ratio, ends = m.value, _ends(m)
+    if verdict == "slower" and min((ratio, *ends)) > 0:
+        ratio, ends = 1 / ratio, (1 / ends[1], 1 / ends[0]) if ends else ()
+    said = f"{_times(ratio)}x {verdict}" if verdict in ("faster", "slower") else verdict
+    if ends:
+        said += f" ({'–'.join(map(_times, ends))})"
+    return Entry(value=m.value, text=said, notes=_grade(m), tone=TONES.get(verdict, ""))
+
+
+def _times(ratio: float) -> str:
+    return ">1000" if ratio > 1000 else f"{ratio:.2f}" if ratio < 100 else f"{ratio:.0f}"
+
+
+FIGURES = (
+    Column(
+        key="latency", title="latency", make=_latency,
+        legend="geometric mean over fresh processes of each one's median, ± half of its 95 % interval",
+    ),
+    Column(
+        key="speedup", title="vs baseline", make=_versus, numeric=False,
+        legend="against the first variant on the same runtime, with the 95 % interval; unresolved: cannot be told",
+    ),
+    Column(
+        key="latency_p90", title="p90", make=_figure("latency_p90", text.time),
+        legend='90 % of all calls took less, with 99 % confidence; "n < 64": too few samples to say so',
+    ),
+    Column(
+        key="latency_p99", title="p99", make=_figure("latency_p99", text.time),
+        legend='99 % of all calls took less, with 99 % confidence; "n < 662": too few samples to say so',
+    ),
+    Column(
+        key="throughput", title="items/s", make=_figure("throughput", text.significant),
+        legend="one stream, calls back to back, waits included",
+    ),
+    Column(key="accuracy", title="accuracy", make=_accuracy, legend="± half of its 95 % interval"),
+    Column(
+        key="agreement", title="agreement", make=_figure("agreement", text.percent),
+        legend="same answer as the fp32 parent",
+    ),
+    Column(
+        key="size", title="size", make=_figure("size", text.file_size),
+        legend="bytes of the model file, 1 kB = 1000 B",
+    ),
+    Column(
+        key="memory_peak", title="memory", make=_figure("memory_peak", text.memory),
+        legend="peak while loading and running, above what the imports take",
+    ),
+    Column(
+        key="load", title="load", make=_figure("load", text.time),
+        legend="opening the model, without importing the runtime",
+    ),
+    Column(
+        key="first_inference", title="first",
+        make=_figure("first_inference", text.time), legend="the first inference",
+    ),
+    Column(
+        key="clean", title="undisturbed", make=_clean,
+        legend="share of timed calls that were not made to wait; p90, p99 and items/s count all calls",
+    ),
+)  # fmt: skip
+NOT_SHOWN = {"import", "memory_total"}
+"""In the CSV and JSON only: about the runtime rather than about the variant."""
+
+
+def extra(results: Iterable[Result]) -> tuple[Column, ...]:
+    """A column for each other metric that was measured (scenarios, energy, a plug-in's), as they appear."""
+    known = {c.key for c in FIGURES} | NOT_SHOWN
+    found: dict[str, Measurement] = {}
+    for result in results:
+        for m in result.measurements:
+            if m.metric not in known:
+                found.setdefault(m.metric, m)
+    return tuple(
+        Column(
+            key=name, title=plain(name.replace("_", " ")), legend=plain(f"{m.phase}; {m.source}"),
+            make=_figure(name, partial(text.in_unit, unit=m.unit)),
+        )
+        for name, m in found.items()
+    )  # fmt: skip
+
+
+# how the row ended
+
+
+def state_note(result: Result) -> str:
+    why = plain(str(result.noise.get("why") or ""))
+    return f"{result.noise.get('state')}: {why}" if why else ""
+
+
+def _status(result: Result) -> Entry:
+    if result.status == "ok":
+        state = plain(str(result.noise.get("state") or "ok"))
+        note = state_note(result)
+        sure = state in ("ok", "valid")
+        return Entry(value=state, text=state, notes=(note,) if note else (), tone="" if sure else "doubt")
+    reason = shorten(plain(result.reason)) or "no reason was given."
+    note = f"{result.status.capitalize()}: {reason}" + (f" Fix: {plain(result.fix)}" if result.fix else "")
+    tone: Tone = "bad" if result.status == "failed" else "doubt"
+    return Entry(value=result.status, text=result.status, notes=(note,), tone=tone)
+
+
+def shorten(words: str, limit: int = 600) -> str:
+    return words if len(words) <= limit else words[:limit].rstrip() + " … (all of it is in results.jsonl)"
+
+
+STATUS = Column(
+    key="status",
+    title="status",
+    make=_status,
+    numeric=False,
+    legend="a row that is not valid or ok has its reason below",
+)
+
+
+def choose(results: Sequence[Result]) -> tuple[Column, ...]:
+    """The columns of a table of these results. An axis in which no two rows differ is no column."""
+    axes = [axis for axis in AXES if len({axis.make(r).text for r in results}) > 1]
+    return (*NAMES, *axes, *FIGURES, *extra(results), STATUS)

@@ -1,0 +1,131 @@
+"""The header of a table: which device, which versions, how it was measured, and what reduces trust in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgebench.errors import StoreError
+from edgebench.report.columns import FLOOR
+from edgebench.report.text import count, plain
+from edgebench.schema import Protocol, Result, Run, from_json
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line of the header. A warning reduces the trust in all figures."""
+
+    name: str
+    text: str
+    warning: bool = False
+
+
+def facts(run: Run, results: Sequence[Result]) -> tuple[Fact, ...]:
+    """What is known; a fact that the run does not hold is left out."""
+    environments = [r.environment for r in results if r.environment]
+    machine: Facts = environments[0] if environments else run.host
+    lines = (
+        Fact("run", run.id),
+        Fact("model", _model(run, results)),
+        Fact("device", _device(run, machine)),
+        Fact("system", _system(machine)),
+        Fact("versions", _versions(run, results)),
+        Fact("protocol", _protocol(run, results, environments)),
+        Fact("rows", _rows(results)),
+        *_warnings(run, environments),
+    )
+    return tuple(Fact(f.name, plain(f.text), f.warning) for f in lines if f.text)
+
+
+def _model(run: Run, results: Sequence[Result]) -> str:
+    """The network, and what is the same in all rows."""
+    models = list(dict.fromkeys(r.cell.model for r in results))
+    plan = str(run.plan.get("name") or "")
+    batches, threads = {r.cell.batch for r in results}, {r.cell.threads for r in results}
+    parts = [", ".join(models) + (f" (plan {plan})" if plan and models else "")]
+    parts += [f"batch {min(batches)}"] if len(batches) == 1 else []
+    parts += [count(min(threads), "thread")] if len(threads) == 1 else []
+    return ", ".join(part for part in parts if part)
+
+
+def _device(run: Run, machine: Facts) -> str:
+    cores, memory = machine.get("cores"), machine.get("memory_total")
+    parts = [
+        run.device.name,
+        run.device.address,
+        run.device.description,
+        machine.get("cpu_model"),
+        count(cores, "core") if cores else "",
+        f"{memory / 2**30:.1f} GiB" if memory else "",
+        machine.get("power_mode"),
+    ]
+    return ", ".join(str(p) for p in parts if p)
+
+
+def _system(machine: Facts) -> str:
+    kernel, hypervisor = machine.get("kernel"), machine.get("hypervisor")
+    governor = machine.get("governor")
+    parts = [
+        machine.get("os"),
+        f"kernel {kernel}" if kernel else "",
+        f"virtual machine ({hypervisor})" if hypervisor else "",
+        f"governor {governor}" if governor else "",
+    ]
+    return ", ".join(str(p) for p in parts if p)
+
+
+def _versions(run: Run, results: Sequence[Result]) -> str:
+    found = {"edgebench": str(run.versions.get("edgebench") or "")}
+    for result in results:
+        version = str(result.effective.get("version") or "")
+        if version and result.cell.backend != FLOOR:
+            found.setdefault(result.cell.backend, version)
+    return ", ".join(f"{name} {_short(version)}" for name, version in found.items() if version)
+
+
+def _short(version: str) -> str:
+    """OpenVINO's version goes on with its build and its branch."""
+    match = re.match(r"\d[\w.+]*", version)
+    return match[0] if match else version[:40]
+
+
+def _protocol(run: Run, results: Sequence[Result], environments: Sequence[Facts]) -> str:
+    """As it was carried out: the generations are counted in the results."""
+    protocol = _asked(run)
+    if protocol is None:
+        return ""
+    parts: list[str] = [protocol.trust] if protocol.trust != "default" else []
+    counts = [len(m.samples) for r in results if (m := r.get("latency")) and m.samples]
+    if counts:
+        least, most = min(counts), max(counts)
+        span = str(least) if least == most else f"{least}–{most}"
+        parts.append(f"{span} fresh processes a cell, {protocol.rounds} slices of {protocol.slice_seconds:g} s each")
+    isolation = dict.fromkeys(str(e["isolation"]) for e in environments if e.get("isolation"))
+    parts += [f"isolation {' / '.join(isolation)}"] if isolation else []
+    return ", ".join(parts)
+
+
+def _asked(run: Run) -> Protocol | None:
+    try:
+        return from_json(Protocol, run.plan.get("protocol", {}))
+    except StoreError:  # of a plan that another version wrote: its results still stand
+        return None
+
+
+def _rows(results: Sequence[Result]) -> str:
+    noisy = sum(r.noise.get("state") == "noisy" for r in results)
+    notes = {"ok": f" ({noisy} too noisy to publish)" if noisy else ""}
+    counts = {s: sum(r.status == s for r in results) for s in ("ok", "skipped", "failed")}
+    return ", ".join(f"{n} {status}{notes.get(status, '')}" for status, n in counts.items() if n) or "none yet"
+
+
+def _warnings(run: Run, environments: Sequence[Facts]) -> Iterator[Fact]:
+    protocol = _asked(run)
+    if protocol and protocol.trust == "quick":
+        yield Fact("note", "Measured quickly: the figures are for a first look, not for a decision.", warning=True)
+    seen = dict.fromkeys(str(w) for e in environments for w in e.get("warnings", ()))
+    yield from (Fact("note", words, warning=True) for words in seen)

@@ -1,0 +1,92 @@
+"""One flat record of raw numbers for each result: the lines of the CSV, and what pandas holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from edgebench.report.columns import options_text
+from edgebench.schema import Cell, Result, Run
+
+Value = float | int | str | None
+
+METRICS = (
+    ("latency", "s"), ("speedup", "1"), ("latency_p90", "s"), ("latency_p99", "s"), ("throughput", "1/s"),
+    ("accuracy", "1"), ("agreement", "1"), ("size", "B"), ("memory_peak", "B"), ("memory_total", "B"),
+    ("import", "s"), ("load", "s"), ("first_inference", "s"),
+)  # fmt: skip
+"""Always columns, so that files of different runs can be joined; other metrics follow where there are any."""
+WITH_INTERVAL = ("latency", "speedup", "accuracy", "agreement")
+UNITS = {"s": "_s", "B": "_bytes", "1/s": "_per_s", "1": "", "J": "_joules", "W": "_watts"}
+
+
+_NOBODY = Result(cell=Cell(model="", recipe="", backend="", device=""), status="skipped")
+
+
+def names(run: Run, results: Sequence[Result]) -> list[str]:
+    """The keys of `records`, also where there is no result."""
+    return list(_record(run, _NOBODY, *_metrics(results)))
+
+
+def records(run: Run, results: Sequence[Result]) -> list[dict[str, Value]]:
+    """All records have the same keys in the same order; None is what was not measured. SI units, unrounded."""
+    wanted = _metrics(results)
+    return [_record(run, result, *wanted) for result in results]
+
+
+def _metrics(results: Sequence[Result]) -> tuple[list[tuple[str, str]], set[str]]:
+    """Which metrics have columns, and which of them columns for an interval."""
+    measured = [m for r in results for m in r.measurements]
+    metrics = dict.fromkeys((*METRICS, *((m.metric, m.unit) for m in measured)))
+    return list(metrics), {*WITH_INTERVAL, *(m.metric for m in measured if m.interval)}
+
+
+def _record(run: Run, result: Result, metrics: Sequence[tuple[str, str]], with_interval: set[str]) -> dict[str, Value]:
+    return {**_names(run, result), **_figures(result, metrics, with_interval), **_state(result)}
+
+
+def column(metric: str, unit: str) -> str:
+    """`latency` in `s` -> latency_s; a share or a ratio has its bare name."""
+    return re.sub(r"\W+", "_", metric + UNITS.get(unit, f"_{unit}"))
+
+
+def _names(run: Run, result: Result) -> dict[str, Value]:
+    cell, found = result.cell, result.effective
+    return {
+        "run": run.id, "device": cell.device, "model": cell.model, "variant": cell.recipe,
+        "runtime": cell.backend, "runtime_version": _text(found.get("version")),
+        "precision": _text(found.get("precision")), "precision_asked": cell.precision,
+        "batch": cell.batch, "threads": cell.threads,
+        "options": options_text(result) or None, "status": result.status,
+    }  # fmt: skip
+
+
+def _figures(result: Result, metrics: Sequence[tuple[str, str]], with_interval: set[str]) -> dict[str, Value]:
+    out: dict[str, Value] = {}
+    for metric, unit in metrics:
+        found = next((m for m in result.measurements if (m.metric, m.unit) == (metric, unit)), None)
+        name = column(metric, unit)
+        out[name] = found.value if found else None
+        if metric in with_interval:
+            interval = found.interval if found else None
+            out[f"{name}_low"] = interval.low if interval else None
+            out[f"{name}_high"] = interval.high if interval else None
+    return out
+
+
+def _state(result: Result) -> dict[str, Value]:
+    speedup = result.get("speedup")
+    calls, clean = result.noise.get("calls"), result.noise.get("clean_calls")
+    return {
+        "verdict": speedup.note if speedup and speedup.value is not None else None,
+        "calls": calls if isinstance(calls, int) else None,
+        "undisturbed_calls": clean if isinstance(clean, int) else None,
+        "state": _text(result.noise.get("state")),
+        "reason": result.reason or _text(result.noise.get("why")),
+        "fix": result.fix or None,
+        "cell": result.cell.id,
+    }
+
+
+def _text(value: object) -> str | None:
+    return str(value) if value not in (None, "") else None

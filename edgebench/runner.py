@@ -1,0 +1,301 @@
+"""On the host: check, compress, start the campaign where the device is, collect, store. Never dies of one cell.
+
+Everything that can be wrong with what the user gave is found before the results folder is made; after that, whatever
+happens becomes a row, and what was measured is on disk at once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgebench import environment, measure, plugins, ready, store
+from edgebench import plan as plans
+from edgebench.backend import Backend
+from edgebench.devices import Device
+from edgebench.errors import EdgebenchError, Interrupted, MissingRuntime
+from edgebench.lines import ChildDied, spawn
+from edgebench.plan import Plan, Square
+from edgebench.schema import (
+    Artifact,
+    Job,
+    Options,
+    Recipe,
+    Result,
+    Run,
+    Work,
+    from_json,
+    to_json,
+)
+from edgebench.store import RunFolder
+
+Progress = Callable[[str, int, int, str], None]
+"""(stage, done, total, note); total 0 where it is not known."""
+
+METRICS = ("latency", "throughput", "memory", "accuracy")
+DISTRIBUTIONS = (
+    "edgebench",
+    "numpy",
+    "torch",
+    "torch-pruning",
+    "torchao",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+)
+
+
+def quiet(stage: str, done: int, total: int, note: str) -> None:
+    """The progress of a script: none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A plan that was checked whole against this host and the device; nothing is written yet."""
+
+    plan: Plan
+    device: Device
+    squares: tuple[Square, ...]
+    data: Any = None
+
+
+def cache_folder() -> Path:
+    """Where compressed networks are kept between runs: $EDGEBENCH_CACHE, else the user's cache folder."""
+    given = os.environ.get("EDGEBENCH_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(given) if given else Path(base) / "edgebench"
+
+
+def recipe_precision(recipe: Recipe) -> str | None:
+    """The precision that the recipe's own last quantizing step gives, or None."""
+    from edgebench.compress import methods
+
+    found = [methods.parse(step).precision for step in recipe.steps]
+    return next((p for p in reversed(found) if p), None)
+
+
+def prepare(plan: Plan, device: Device) -> Prepared:
+    """Check everything that the user gave. Raises EdgebenchError; writes nothing."""
+    backends = {name: plugins.backend(name) for name in plan.backends}
+    for backend in backends.values():
+        _require(backend)
+    plans.check_backend_options(plan, backends)
+    for name in plan.metrics:  # an unknown one is refused now
+        plugins.load("edgebench.metrics", name)
+    form = ready.file_format(plan)
+    squares = plans.expand(plan, device.profile.name, backends, recipe_precision, form)
+    data: Any = None
+    if form:
+        ready.check_file(Path(plan.base, plan.model.source))
+        if plan.data != "random":
+            data = ready.read_arrays(Path(plan.base, plan.data))
+    else:
+        from edgebench.compress import pipeline
+        from edgebench.data import load
+
+        data = load(plan.data, plan.data_options, Path(plan.base))
+        pipeline.check(plan.model, data, base=Path(plan.base))
+    return Prepared(plan=plan, device=device, squares=squares, data=data)
+
+
+def _require(backend: Backend) -> None:
+    found = backend.probe()
+    if not found.ok:
+        raise MissingRuntime(f'Backend "{backend.name}" cannot run here: {found.reason}.', found.fix)
+
+
+def run(prepared: Prepared, *, root: Path, progress: Progress = quiet) -> RunFolder:
+    """Make a results folder and fill it. Raises Interrupted on Ctrl-C, with what was measured kept."""
+    plan, device = prepared.plan, prepared.device
+    stamp = measure.utc_stamp()
+    record = Run(
+        id=f"{stamp}-{device.profile.name}",
+        started=stamp,
+        versions=Options(environment.versions(DISTRIBUTIONS)),
+        plan=Options(to_json(plan)),
+        device=device.profile,
+        host=Options(environment.preflight()),
+        commit=environment.commit(Path(plan.base)),
+    )
+    folder = store.create(root, record)
+    return fill(folder, prepared, progress)
+
+
+def resume(folder: RunFolder, device: Device, progress: Progress = quiet) -> RunFolder:
+    """Go on with a run that was cut off: cells with a result are not touched again."""
+    prepared = prepare(from_json(Plan, dict(folder.run.plan)), device)
+    return fill(folder, prepared, progress)
+
+
+def fill(folder: RunFolder, prepared: Prepared, progress: Progress) -> RunFolder:
+    have = {r.cell.id for r in folder.results()}
+    todo = [s for s in prepared.squares if s.cell.id not in have]
+    try:
+        for square in todo:
+            if square.skip:
+                folder.append(Result(cell=square.cell, status="skipped", reason=square.skip))
+        works = _make(folder, prepared, [s for s in todo if not s.skip], progress)
+        if works:
+            _measure(folder, prepared, works, progress)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"Interrupted: {len(folder.results())} of {len(prepared.squares)} cells are measured and kept in {folder.path}.",
+            f"Go on with: edgebench run --resume {folder.path}",
+        ) from None
+    finally:
+        folder.close()
+    return folder
+
+
+def _make(folder: RunFolder, prepared: Prepared, squares: Sequence[Square], progress: Progress) -> list[Work]:
+    """The files of every cell. A recipe that cannot be made costs its own rows, not the run."""
+    works: list[Work] = []
+    by_recipe: dict[str, list[Square]] = {}
+    for square in squares:
+        by_recipe.setdefault(f"{square.recipe.name}/{square.recipe.id}", []).append(square)
+    for group in by_recipe.values():
+        try:
+            artifacts, data = _variant(folder, prepared, group, progress)
+            for square in group:
+                works.append(
+                    Work(cell=square.cell, artifact=artifacts[square.lowering], data=data, baseline=square.baseline)
+                )
+        except EdgebenchError as error:
+            for square in group:
+                folder.append(Result(cell=square.cell, status="failed", reason=error.problem, fix=error.fix))
+    return works
+
+
+def _variant(
+    folder: RunFolder, prepared: Prepared, group: Sequence[Square], progress: Progress
+) -> tuple[dict[str, Artifact], Artifact]:
+    plan, recipe = prepared.plan, group[0].recipe
+    if ready.file_format(plan):
+        return {group[0].lowering: ready.artifact(plan)}, ready.data(plan, prepared.data, cache_folder())
+    from edgebench.compress import pipeline
+
+    lowerings = tuple(dict.fromkeys(s.lowering for s in group))
+    variant = pipeline.build(
+        plan.model,
+        recipe,
+        lowerings,
+        prepared.data,
+        base=Path(plan.base),
+        cache=cache_folder(),
+        seed=plan.seed,
+        progress=progress,
+    )
+    shipped = {name: _ship(folder, recipe, name, artifact) for name, artifact in variant.artifacts.items()}
+    return shipped, variant.data
+
+
+def _ship(folder: RunFolder, recipe: Recipe, lowering: str, artifact: Artifact) -> Artifact:
+    """Put the file into the results folder under a name that a person knows: it is what they will ship."""
+    source = Path(artifact.path)
+    target = folder.path / "artifacts" / f"{plans.file_name(recipe.name)}.{lowering}{source.suffix}"
+    with store.writing(folder.path):
+        target.parent.mkdir(exist_ok=True)
+        if not target.exists():
+            part = target.with_name(target.name + ".part")
+            shutil.copyfile(source, part)
+            os.replace(part, target)
+    return replace(artifact, path=str(target))
+
+
+def _measure(folder: RunFolder, prepared: Prepared, works: Sequence[Work], progress: Progress) -> None:
+    """Start the campaign on the device, hand it the job, and store what it says as it says it."""
+    device = prepared.device
+    pushed = [replace(w, artifact=device.push(w.artifact), data=_push_data(device, w.data)) for w in works]
+    job = Job(
+        id=folder.run.id,
+        work=tuple(pushed),
+        metrics=tuple(dict.fromkeys((*METRICS, *prepared.plan.metrics))),
+        protocol=prepared.plan.protocol,
+    )
+    wanted = {w.cell.id for w in works} | {w.baseline for w in works}
+    earlier = (record for record in folder.samples() if record.get("cell") in wanted)
+    try:
+        conduct(device, job, earlier, lambda event: _store(folder, works, event, progress))
+    except ChildDied as death:
+        last_words = death.stderr.splitlines()[-1:]
+        raise EdgebenchError(
+            " ".join([f"The campaign on {device.profile.name} {death.reason}.", *last_words]),
+            f"What was measured is kept; go on with: edgebench run --resume {folder.path}",
+        ) from death
+
+
+def conduct(
+    device: Device, job: Job, earlier: Iterable[Mapping[str, Any]], on_event: Callable[[Mapping[str, Any]], None]
+) -> None:
+    """Run a job's campaign on the device and hand over its events. Raises ChildDied if it ends before it is done."""
+    child = spawn(device.command([device.python, "-m", "edgebench.campaign"]))
+    try:
+        child.send(to_json(job))
+        for record in earlier:
+            child.send(record)
+        child.end_input()
+        while (event := child.receive(timeout=None))["event"] != "done":
+            if event["event"] == "failed":
+                raise EdgebenchError(event["reason"], event["fix"])
+            on_event(event)
+    finally:
+        child.kill()
+        child.close()
+
+
+def _push_data(device: Device, data: Artifact) -> Artifact:
+    return data if data.format == "random" else device.push(data)
+
+
+def _store(folder: RunFolder, works: Sequence[Work], event: Mapping[str, Any], progress: Progress) -> None:
+    kind = event["event"]
+    if kind == "record":
+        folder.append_samples(event["record"])
+    elif kind == "progress":
+        progress("measure", event["done"], event["total"], event["note"])
+    elif kind == "result":
+        result = from_json(Result, event["result"])
+        # The device's own paths mean nothing later: a result names the file as it lies beside it.
+        local = next(w.artifact for w in works if w.cell.id == result.cell.id)
+        inside = Path(local.path).is_relative_to(folder.path)
+        path = str(Path(local.path).relative_to(folder.path)) if inside else local.path
+        folder.append(replace(result, artifact=replace(local, path=path)))
+
+
+def compress(prepared: Prepared, out: Path, progress: Progress = quiet) -> list[dict[str, Any]]:
+    """Make every file of the plan in the folder `out`; what was made, as plain JSON."""
+    from edgebench.compress import pipeline
+
+    plan, made = prepared.plan, []
+    with store.writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    recipes = {f"{s.recipe.name}/{s.recipe.id}": s.recipe for s in prepared.squares if not s.skip}
+    for key, recipe in recipes.items():
+        lowerings = tuple(
+            dict.fromkeys(
+                s.lowering for s in prepared.squares if not s.skip and f"{s.recipe.name}/{s.recipe.id}" == key
+            )
+        )
+        variant = pipeline.build(
+            plan.model,
+            recipe,
+            lowerings,
+            prepared.data,
+            base=Path(plan.base),
+            cache=cache_folder(),
+            seed=plan.seed,
+            progress=progress,
+        )
+        for lowering, artifact in variant.artifacts.items():
+            target = out / f"{plans.file_name(recipe.name)}.{lowering}{Path(artifact.path).suffix}"
+            with store.writing(out):
+                shutil.copyfile(artifact.path, target)
+            made.append({"recipe": recipe.name, "lowering": lowering, **to_json(replace(artifact, path=str(target)))})
+            made[-1].setdefault("facts", {})
+    return made
