@@ -1,0 +1,191 @@
+"""Building from a torch network: each step gives a checkpoint, from which all else is made in any process."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebench import plugins
+from edgebench.compress import cache as kept
+from edgebench.compress import code, lower, methods
+from edgebench.compress.build import Build
+from edgebench.compress.context import Architecture, Context
+from edgebench.data.entry import resolve
+from edgebench.errors import ModelError
+from edgebench.schema import Options, Step, from_json, to_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+EXAMPLES = 8
+"""Evaluation samples that a network is exported with and checked on."""
+Made = tuple["nn.Module", Architecture, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A float network somewhere along a recipe: the folder of its checkpoint, and the key that names it."""
+
+    key: str
+    folder: Path
+    facts: Mapping[str, Any]
+
+
+@dataclass(kw_only=True)
+class TorchBuild(Build):
+    """A torch network: `now` is where the recipe has come to, `parent` what its last compressing step was given."""
+
+    now: Network | None = None
+    parent: Network | None = None
+    model: Any = None
+
+    def carry_out(self) -> None:
+        network = self.parent = self._root()
+        for step in self.recipe.steps:
+            method = methods.parse(step)
+            if method.compresses:
+                self.parent = network
+            if method.precision:
+                context = self._context(step, network)
+                method.apply(self._load(network), context)
+                self.quantization = context.quantization
+            else:
+                network = self._step(step, method, network)
+        if not any(methods.parse(step).compresses for step in self.recipe.steps):
+            self.parent = network
+        self.now = network
+
+    def _root(self) -> Network:
+        """The network as it was given: its code, options and weights."""
+        weights = Path(self.base, self.spec.weights) if self.spec.weights else None
+        key = kept.key_of(
+            source=self.spec.source,
+            options=self.spec.options,
+            code=_code([self.spec.source], self.base),
+            weights=kept.sha256(weights) if weights and weights.is_file() else None,
+            data=self.data.sha256,
+            seed=self.seed,
+        )
+
+        def make() -> Made:
+            from edgebench.compress.load_model import check_fit, load_module
+
+            model = load_module(self.spec, self.base, seed=self.seed)
+            check_fit(model, self.data, self.spec.task)
+            return model, Architecture(entry=self.spec.source, options=self.spec.options), {}
+
+        return self._network(key, make)
+
+    def _step(self, step: Step, method: methods.Method, before: Network) -> Network:
+        key = kept.key_of(
+            parent=before.key,
+            step=step,
+            options=to_json(dataclasses.asdict(method)),  # type: ignore[call-overload]
+            method=[plugins.origin(methods.GROUP, step.method), code.of(type(method))],
+            entries=_code(getattr(method, "entries", ()), self.base),
+            data=self.data.sha256,
+            seed=self.seed,
+        )
+
+        def make() -> Made:
+            context = self._context(step, before)
+            model = method.apply(self._load(before), context)
+            return model, context.architecture, context.facts
+
+        return self._network(key, make)
+
+    def _context(self, step: Step, before: Network) -> Context:
+        described = from_json(Architecture, json.loads((before.folder / "network.json").read_text()))
+        return Context(
+            data=self.data,
+            base=self.base,
+            architecture=dataclasses.replace(described, changes=Options()),
+            seed=self.seed,
+            stage=f"{self.recipe.name}: {step.method}",
+            progress=self.progress,
+        )
+
+    def _network(self, key: str, make: Callable[[], Made]) -> Network:
+        folder = self.cache / "networks" / key
+
+        def fill(part: Path) -> Mapping[str, Any]:
+            from edgebench.compress import checkpoint
+
+            model, architecture, facts = make()
+            example = self._example()
+            checkpoint.save(model, architecture, part, self.base, example)
+            return {**facts, **checkpoint.facts(model, example)}
+
+        note = kept.once(folder, fill)
+        return Network(key=key, folder=folder, facts=note["facts"])
+
+    def _example(self) -> Any:
+        from edgebench.compress.load_model import tensor
+
+        samples = self.data.evaluation.inputs
+        # torch.export takes a batch of one for a constant
+        return tensor(samples[:EXAMPLES] if len(samples) > 1 else np.repeat(samples, 2, axis=0))
+
+    def _load(self, network: Network) -> nn.Module:
+        from edgebench.compress import checkpoint
+
+        return checkpoint.load(network.folder, self.base)
+
+    def key(self) -> str:
+        assert self.now is not None
+        return self.now.key
+
+    def parent_key(self) -> str:
+        assert self.parent is not None
+        return self.parent.key
+
+    def facts(self) -> dict[str, Any]:
+        assert self.now is not None
+        return {**self.now.facts}
+
+    def origin(self) -> str:
+        assert self.now is not None
+        return kept.sha256(self.now.folder / "network.safetensors")
+
+    def request(self) -> lower.Request:
+        assert self.now is not None
+        if self.model is None:
+            self.model = self._load(self.now)
+        return lower.Request(
+            model=self.model,
+            example=self._example(),
+            calibration=self.data.calibration.inputs,
+            onnx=self._float_onnx,
+            quantize=self.quantization,
+        )
+
+    def _float_onnx(self) -> Path:
+        """The float ONNX file of this network, shared by every lowering that starts from it."""
+        return Path(dataclasses.replace(self, quantization=None).artifact("onnx").path)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        from edgebench.compress.load_model import tensor
+        from edgebench.compress.training import outputs_of
+
+        assert self.now is not None
+        assert self.parent is not None
+        held_out = self.data.evaluation
+        inputs = tensor(held_out.inputs)
+        made: dict[str, NDArray[Any]] = {"input:input": held_out.inputs}
+        if held_out.labels is not None:
+            made["labels"] = held_out.labels
+        made["reference"] = outputs_of(self._load(self.now), inputs).numpy()
+        same = self.parent.key == self.now.key
+        made["parent"] = made["reference"] if same else outputs_of(self._load(self.parent), inputs).numpy()
+        return made
+
+
+def _code(entries: Sequence[str], base: Path) -> list[str]:
+    return [code.of(resolve(entry, base, ModelError)) for entry in entries]

@@ -1,0 +1,149 @@
+"""A torch network from the user's python entry and, if there are any, safetensors weights. Never from a pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgebench.compress.quiet import first_line
+from edgebench.data import DataSet
+from edgebench.data.entry import call
+from edgebench.errors import ModelError
+from edgebench.schema import ModelSpec
+
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+CONVERT = (
+    'Convert it once, where you trust it: python -c "import torch, safetensors.torch as s; '
+    "s.save_file(torch.load('{name}', weights_only=True), 'weights.safetensors')\"."
+)
+
+
+def load_module(spec: ModelSpec, base: Path, *, seed: int = 0) -> nn.Module:
+    """Call the entry (its options as keywords; `base` on the path) and load the weights, if any; eval mode.
+
+    A network without weights is initialised from `seed`. Raises ModelError: an entry that does not import or returns
+    no Module, weights that are missing, a pickle, or do not fit.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = call(spec.source, spec.options, base, ModelError)
+    if not isinstance(made, nn.Module):
+        raise ModelError(
+            f"The python entry {spec.source} returned a {type(made).__name__}, no torch.nn.Module.",
+            "Make it return the network itself.",
+        )
+    if spec.weights:
+        load_weights(made, Path(base, spec.weights))
+    return made.float().eval()
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load safetensors into the network, every key and shape matching. Raises ModelError."""
+    state = read_safetensors(path)
+    wanted = model.state_dict()
+    problem = _misfit(wanted, state)
+    if problem:
+        raise ModelError(
+            f"The weights {path.name} do not fit the network: {problem}.", "Give the weights of this network."
+        )
+    model.load_state_dict(state)
+
+
+def _misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """The first thing that does not fit, or nothing."""
+    missing = [key for key in wanted if key not in found]
+    unexpected = [key for key in found if key not in wanted]
+    shapes = [key for key in wanted if key in found and wanted[key].shape != found[key].shape]
+    if shapes:
+        key = shapes[0]
+        return f"{key} is {list(found[key].shape)} there and {list(wanted[key].shape)} here"
+    if missing:
+        return f"{missing[0]} is missing" + (f", and {len(missing) - 1} more" if len(missing) > 1 else "")
+    if unexpected:
+        return f"{unexpected[0]} is not known" + (f", nor {len(unexpected) - 1} more" if len(unexpected) > 1 else "")
+    return ""
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file (https://github.com/huggingface/safetensors). Raises ModelError; refuses pickles."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise ModelError(f"The weights {path} cannot be read: {error.strerror}.", "Check the path.") from error
+    if (
+        path.suffix.lower() in PICKLES
+        or start[:2] == b"PK"
+        or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05")
+    ):
+        raise ModelError(
+            f"{path.name} is a pickle, which can run any code when it is loaded, so edgebench does not.",
+            CONVERT.format(name=path.name),
+        )
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} is no safetensors file: {first_line(error)}.",
+            "Save the weights with safetensors.torch.save_file.",
+        ) from error
+
+
+def tensor(array: NDArray[Any]) -> Tensor:
+    """The array as a tensor, sharing memory where it may be written to (torch cannot hold a read-only one)."""
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def answer(model: nn.Module, inputs: Tensor) -> Tensor:
+    """What the network says to some inputs (N, ...), in eval mode. Raises ModelError when it does not take them."""
+    model.eval()
+    try:
+        with torch.no_grad():
+            made = model(inputs)
+    except Exception as error:
+        raise ModelError(
+            f"The network does not take inputs of shape {list(inputs.shape[1:])}: {first_line(error)}.",
+            "Give it data of the shape that it was made for, or change its options.",
+        ) from error
+    if not isinstance(made, Tensor) or made.ndim < 1 or len(made) != len(inputs):
+        found = list(made.shape) if isinstance(made, Tensor) else type(made).__name__
+        raise ModelError(
+            f"The network answers {len(inputs)} samples with {found}, not with one tensor of {len(inputs)} rows.",
+            "Make it return one tensor whose first axis is the batch.",
+        )
+    return made
+
+
+def check_fit(model: nn.Module, data: DataSet, task: str) -> None:
+    """Run the network on a few samples; for "classify" it must have an answer for every class of the labels."""
+    made = answer(model, tensor(data.evaluation.inputs[:2]))
+    if task != "classify" or data.evaluation.labels is None:
+        return
+    classes = int(max(split.labels.max() for split in (data.train, data.evaluation) if split.labels is not None)) + 1
+    if made.ndim != 2 or made.shape[1] < classes:
+        raise ModelError(
+            f"The network answers {list(made.shape[1:])} per sample, but {data.name} has {classes} classes.",
+            f"Give the network {classes} outputs.",
+        )
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def macs(model: nn.Module, example: Tensor) -> int:
+    """Multiply-accumulates of convolutions, matrix products and attention for one sample; `example` is (1, ...)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter: Any = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        model.eval()(example)
+    return int(counter.get_total_flops()) // 2

@@ -1,0 +1,104 @@
+"""Lowerings: how a network becomes the file that a kind of runtime wants. Backends name the one they need.
+
+There is no one int8 file that is right and fast everywhere: x86 kernels want unsigned activations, TensorRT and ARM
+signed ones, torch its own graph. Each is made from the same float network and the same calibration samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgebench.errors import PlanError, did_you_mean
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from edgebench.compress.quantize import Quantize
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a lowering works from. Of `model` and `onnx` it uses one; a network that came as a file has no model.
+
+    `example` is (B, ...), B >= 2; `calibration` float32 (N, ...); `onnx` gives the path of the float ONNX file.
+    """
+
+    model: nn.Module | None
+    example: Tensor | None
+    calibration: NDArray[Any]
+    onnx: Callable[[], Path]
+    quantize: Quantize | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lowering:
+    """One kind of file: its format and suffix, the precision it gives, and what writes it and returns its facts."""
+
+    format: str
+    precision: str
+    write: Callable[[Request, Path], Mapping[str, Any]]
+    needs_torch: bool = False
+
+
+def get(name: str) -> Lowering:
+    """The lowering of this name. Raises PlanError when there is none."""
+    if name not in LOWERINGS:
+        raise PlanError(f'There is no lowering "{name}".', did_you_mean(name, LOWERINGS))
+    return LOWERINGS[name]
+
+
+def _onnx(request: Request, path: Path) -> Mapping[str, Any]:
+    import shutil
+
+    if request.model is None or request.example is None:
+        shutil.copyfile(request.onnx(), path)
+        return {}
+    from edgebench.compress import export
+
+    export.export_onnx(request.model, request.example, path)
+    return {"opset": export.OPSET}
+
+
+def _pt2(request: Request, path: Path) -> Mapping[str, Any]:
+    from edgebench.compress import export
+
+    assert request.model is not None
+    assert request.example is not None
+    export.export_pt2(request.model, request.example, path)
+    return {}
+
+
+def _onnx_u8s8(request: Request, path: Path) -> Mapping[str, Any]:
+    from edgebench.compress import lower_onnx
+
+    assert request.quantize is not None
+    return lower_onnx.quantize(request.onnx(), request.calibration, request.quantize, path, signed=False)
+
+
+def _onnx_s8s8(request: Request, path: Path) -> Mapping[str, Any]:
+    from edgebench.compress import lower_onnx
+
+    assert request.quantize is not None
+    return lower_onnx.quantize(request.onnx(), request.calibration, request.quantize, path, signed=True)
+
+
+def _pt2_int8_x86(request: Request, path: Path) -> Mapping[str, Any]:
+    from edgebench.compress import lower_x86
+
+    assert request.model is not None
+    assert request.example is not None
+    assert request.quantize is not None
+    return lower_x86.quantize(request.model, request.example, request.calibration, request.quantize, path)
+
+
+LOWERINGS: Mapping[str, Lowering] = {
+    "onnx": Lowering(format="onnx", precision="fp32", write=_onnx),
+    "onnx-u8s8": Lowering(format="onnx", precision="int8", write=_onnx_u8s8),
+    "onnx-s8s8": Lowering(format="onnx", precision="int8", write=_onnx_s8s8),
+    "pt2": Lowering(format="pt2", precision="fp32", write=_pt2, needs_torch=True),
+    "pt2-int8-x86": Lowering(format="pt2", precision="int8", write=_pt2_int8_x86, needs_torch=True),
+}

@@ -1,0 +1,148 @@
+"""The catalogue of compression methods: what a recipe's steps may say, checked without any framework.
+
+A method is a frozen, keyword-only dataclass; its fields are its options, and it is found by its entry point in the
+group "edgebench.methods", so that a stranger's is as good as ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from edgebench import plugins
+from edgebench.errors import EdgebenchError, PlanError, did_you_mean
+from edgebench.schema import Options, Recipe, Step, to_json
+
+GROUP = "edgebench.methods"
+T = TypeVar("T")
+_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Options: "a table"}
+
+
+class Method(Protocol):
+    """One compression step. Constructing it checks its options and imports nothing."""
+
+    name: ClassVar[str]
+    precision: ClassVar[str | None]
+    """The precision that its result runs in ("int8"); None leaves it as it was."""
+    compresses: ClassVar[bool]
+    """Whether its result is a smaller network, to be compared with the one it was given."""
+
+    def apply(self, model: Any, context: Any) -> Any:
+        """Take a torch.nn.Module and a Context; return the network after this step."""
+
+
+def parse(step: Step) -> Method:
+    """Make the method that a step names. Raises PlanError for a wrong method, option, type or value."""
+    kind = _kind(step.method)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    given: dict[str, Any] = {}
+    for key, value in step.options.items():
+        if key not in fields:
+            raise PlanError(f'The method "{step.method}" has no option "{key}".', did_you_mean(key, fields))
+        given[key] = _converted(step.method, key, hints[key], value)
+    for key, field in fields.items():
+        if key not in given and _required(field):
+            fix = f'Add {key} to the step, as in {{ method = "{step.method}", {key} = ... }}.'
+            raise PlanError(f'The method "{step.method}" needs the option "{key}".', fix)
+    return typing.cast(Method, kind(**given))
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse steps that no method knows and orders that make no sense. Raises PlanError with the reason."""
+    methods = [parse(step) for step in recipe.steps]
+    for method, after in zip(methods, methods[1:], strict=False):
+        if method.precision:
+            raise PlanError(
+                f'The recipe "{recipe.name}" has "{after.name}" after "{method.name}", but a network in {method.precision}'
+                " can be neither trained nor changed any more.",
+                f'Make "{method.name}" the last step.',
+            )
+
+
+def describe() -> list[dict[str, Any]]:
+    """Every method as plain JSON: `name`, `summary`, `precision`, `compresses`, `options` (name, type, default).
+
+    A method that does not import is listed with its reason as the summary.
+    """
+    found: list[dict[str, Any]] = []
+    for name in plugins.names(GROUP):
+        try:
+            kind = _kind(name)
+        except EdgebenchError as error:
+            found.append({"name": name, "summary": f"{error.problem} {error.fix}", "options": []})
+            continue
+        hints = typing.get_type_hints(kind)
+        options = [
+            {"name": f.name, "type": _type_name(hints[f.name]), "default": _default(f)}
+            for f in dataclasses.fields(kind)
+        ]
+        summary = (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
+        found.append(
+            {
+                "name": name,
+                "summary": summary,
+                "precision": kind.precision,
+                "compresses": kind.compresses,
+                "options": options,
+            }
+        )
+    return found
+
+
+def _kind(name: str) -> Any:
+    known = plugins.names(GROUP)
+    if name not in known:
+        raise PlanError(f'There is no method "{name}".', did_you_mean(name, known))
+    kind = plugins.load(GROUP, name)
+    lacks = [a for a in ("name", "precision", "compresses", "apply") if not hasattr(kind, a)]
+    if not dataclasses.is_dataclass(kind) or lacks:
+        wrong = f"lacks {lacks[0]}" if lacks else "is no dataclass"
+        raise PlanError(
+            f'The method "{name}" of {plugins.origin(GROUP, name)} {wrong}.',
+            "Report it to its author: a method is a frozen dataclass with name, precision, compresses and apply.",
+        )
+    return kind
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if _required(field):
+        return "(required)"
+    return to_json(field.default if field.default_factory is dataclasses.MISSING else field.default_factory())
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)
+
+
+def _type_name(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return " | ".join(str(v) for v in typing.get_args(hint))
+    names = [_WORDS.get(c, getattr(c, "__name__", str(c))) for c in _choices(hint) if c is not type(None)]
+    return " or ".join(names)
+
+
+def _converted(method: str, key: str, hint: Any, value: Any) -> Any:
+    """The value as the field's type, where TOML's types fit it; a whole number is a number too."""
+    if typing.get_origin(hint) is typing.Literal:
+        if value not in typing.get_args(hint):
+            fix = did_you_mean(str(value), [str(v) for v in typing.get_args(hint)])
+            raise PlanError(f'The option {key} of "{method}" cannot be {value!r}.', fix)
+        return value
+    for choice in _choices(hint):
+        if choice is float and type(value) is int:
+            return float(value)
+        if choice is Options and isinstance(value, Mapping):
+            return Options(value)
+        if isinstance(choice, type) and type(value) is choice:
+            return value
+    raise PlanError(f'The option {key} of "{method}" cannot be {value!r}.', f"Give {_type_name(hint)}.")

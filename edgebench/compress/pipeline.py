@@ -1,0 +1,66 @@
+"""From a model and a recipe to files: every step and every file is made once and kept by the hash of its origin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgebench.compress import build_file, methods
+from edgebench.compress.build_file import FileBuild
+from edgebench.compress.build_torch import TorchBuild
+from edgebench.compress.context import Progress, silent
+from edgebench.data import DataSet
+from edgebench.schema import Artifact, ModelSpec, Options, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What a recipe made: a file per lowering, and the data to check and rate them with.
+
+    `data` is an .npz: `input:<name>` (N, ...), `labels` (N,) if there are any, `reference` (the outputs of this variant
+    in float, before quantization) and `parent` (those of the float network that its last compressing step started
+    from, else its own); `reference:0`, `reference:1`, ... where a file has several outputs.
+    """
+
+    recipe: Recipe
+    artifacts: Mapping[str, Artifact]
+    data: Artifact
+    facts: Options
+
+
+def is_file(spec: ModelSpec) -> bool:
+    return spec.source.lower().endswith(".onnx")
+
+
+def check(spec: ModelSpec, data: DataSet, *, base: Path) -> None:
+    """Load the model and run it on a few samples; nothing is written. Raises ModelError."""
+    if is_file(spec):
+        build_file.check_file(Path(base, spec.source), data)
+        return
+    from edgebench.compress import load_model
+
+    load_model.check_fit(load_model.load_module(spec, base), data, spec.task)
+
+
+def build(
+    spec: ModelSpec,
+    recipe: Recipe,
+    lowerings: Sequence[str],
+    data: DataSet,
+    *,
+    base: Path,
+    cache: Path,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Variant:
+    """Carry out the recipe and write the file of every lowering; what the cache has is not made again.
+
+    Raises EdgebenchError (PlanError, ModelError, DataError, StoreError) in two sentences.
+    """
+    methods.check_recipe(recipe)
+    kind: type[FileBuild | TorchBuild] = FileBuild if is_file(spec) else TorchBuild
+    job = kind(spec=spec, recipe=recipe, data=data, base=base.resolve(), cache=cache, seed=seed, progress=progress)
+    job.carry_out()
+    artifacts = {name: job.artifact(name) for name in dict.fromkeys(lowerings)}
+    return Variant(recipe=recipe, artifacts=artifacts, data=job.data_file(), facts=Options(job.facts()))

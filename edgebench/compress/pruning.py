@@ -1,0 +1,164 @@
+"""The search for the pruning ratio that hits a budget; torch-pruning's dependency graph does the cutting.
+
+Its ratio is of channels, and it rounds down, so that asking for a half of the channels leaves about a quarter of the
+multiply-accumulates: the ratio is therefore found by bisection on what is left.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from edgebench.compress.load_model import answer, macs, tensor
+from edgebench.compress.quiet import first_line, quiet
+from edgebench.errors import ModelError, did_you_mean
+
+if TYPE_CHECKING:
+    from edgebench.compress.context import Context
+    from edgebench.compress.prune import Prune
+
+TOLERANCE = 0.02
+"""Of the budget: 50 % of the MACs may come out as 49 % to 51 %."""
+TRIALS = 14
+
+
+def to_budget(model: nn.Module, asked: Prune, context: Context) -> tuple[nn.Module, float]:
+    """A pruned copy of the network and the fraction of its MACs that is left. Raises ModelError."""
+    example = tensor(context.data.evaluation.inputs[:1])
+    search = _Search(model, example, asked, context)
+    low, high = search.ratio()
+    if not search.hit(TOLERANCE) and asked.ranking == "local":
+        search.mixture(low, high)
+    if not search.hit(TOLERANCE):
+        raise ModelError(
+            f"Pruning cannot leave {asked.macs:.1%} of the MACs of this network; the nearest it reaches is {search.left:.1%}.",
+            f"Ask for macs = {search.left:.3f}, or lower round_to.",
+        )
+    context.report(1, 1, f"{search.left:.1%} of the MACs")
+    assert search.best is not None
+    return _checked(model, search.best, example), search.left
+
+
+class _Search:
+    """Tries prunings and keeps the one whose MACs came nearest to the budget."""
+
+    def __init__(self, model: nn.Module, example: Tensor, asked: Prune, context: Context) -> None:
+        self.model, self.example, self.asked, self.context = model, example, asked, context
+        self.kept = _kept(model, example, asked.keep)
+        self.whole = macs(model, example)
+        self.best: nn.Module | None = None
+        self.left = float("inf")
+        self.trials = 0
+
+    def hit(self, tolerance: float) -> bool:
+        return abs(self.left - self.asked.macs) <= tolerance * self.asked.macs
+
+    def ratio(self) -> tuple[float, float]:
+        """Bisect one ratio for all layers; returns the last ratio that left too much and the first too little."""
+        low, high = 0.0, 1.0
+        for _ in range(TRIALS):
+            if self.hit(TOLERANCE / 20):
+                break
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._try(middle, {}) > self.asked.macs else (low, middle)
+        return low, high
+
+    def mixture(self, low: float, high: float) -> None:
+        """Bisect how many layers take the higher of two neighbouring ratios.
+
+        Where all widths are multiples of one number, every layer loses its next channel at the same ratio, and
+        the MACs fall in large steps: this fills them.
+        """
+        names = [n for n, m in self.model.named_modules() if _prunable(m) and n not in self.kept]
+        few, many = 0, len(names)
+        while many - few > 1 and not self.hit(TOLERANCE / 20):
+            count = (few + many) // 2
+            left = self._try(low, dict.fromkeys(names[:count], high))
+            few, many = (count, many) if left > self.asked.macs else (few, count)
+
+    def _try(self, ratio: float, ratios: dict[str, float]) -> float:
+        pruned = cut(self.model, self.example, ratio, ratios, self.asked, self.kept, self.context.seed)
+        left = macs(pruned, self.example) / self.whole
+        if abs(left - self.asked.macs) < abs(self.left - self.asked.macs):
+            self.best, self.left = pruned, left
+        self.trials = min(self.trials + 1, TRIALS)
+        self.context.report(self.trials, TRIALS + 1, f"{self.left:.1%} of the MACs")
+        return left
+
+
+def cut(
+    model: nn.Module,
+    example: Tensor,
+    ratio: float,
+    ratios: dict[str, float],
+    asked: Prune,
+    kept: list[str],
+    seed: int,
+) -> nn.Module:
+    """A copy of the network with a part of the channels of each group removed: `ratio`, or its own of `ratios`."""
+    with quiet():
+        import torch_pruning
+
+    importances: dict[str, Any] = {
+        "l1": lambda: torch_pruning.importance.GroupMagnitudeImportance(p=1),
+        "l2": lambda: torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        "lamp": lambda: torch_pruning.importance.LAMPImportance(p=2),
+        "random": torch_pruning.importance.RandomImportance,
+    }
+    copied = copy.deepcopy(model).eval()
+    named = dict(copied.named_modules())
+    with quiet(), torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(seed)
+        try:
+            torch_pruning.pruner.BasePruner(
+                copied,
+                example,
+                importance=importances[asked.importance](),
+                global_pruning=asked.ranking == "global",
+                pruning_ratio=ratio,
+                pruning_ratio_dict={named[name]: own for name, own in ratios.items()},
+                ignored_layers=[named[name] for name in kept],
+                round_to=asked.round_to if asked.round_to > 1 else None,
+            ).step()
+        except Exception as error:
+            raise ModelError(
+                f"The network's channels cannot be followed for pruning: {first_line(error)}.",
+                "Name the layer where this happens in keep, or leave the prune step out.",
+            ) from error
+    return copied.requires_grad_(True).eval()
+
+
+def _prunable(module: nn.Module) -> bool:
+    return isinstance(module, (nn.Linear, nn.modules.conv._ConvNd))
+
+
+def _kept(model: nn.Module, example: Tensor, names: str) -> list[str]:
+    """The layers whose outputs stay: those the user named, and the last one to run, which gives the answer."""
+    order: list[str] = []
+    layers = {n: m for n, m in model.named_modules() if _prunable(m)}
+    hooks = [m.register_forward_hook(lambda *_, n=n: order.append(n)) for n, m in layers.items()]
+    try:
+        answer(model, example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not order:
+        raise ModelError("The network runs no convolution or linear layer.", "Leave the prune step out.")
+    kept = [name.strip() for name in names.split(",") if name.strip()]
+    for name in kept:
+        if name not in layers:
+            raise ModelError(f'The network has no convolution or linear layer "{name}".', did_you_mean(name, layers))
+    return [*kept, *order[-1:]]
+
+
+def _checked(model: nn.Module, pruned: nn.Module, example: Tensor) -> nn.Module:
+    before, after = answer(model, example), answer(pruned, example)
+    if before.shape != after.shape:
+        raise ModelError(
+            f"Pruning changed the answer of the network from {list(before.shape[1:])} to {list(after.shape[1:])}.",
+            "Name every layer that gives an answer in keep.",
+        )
+    return pruned

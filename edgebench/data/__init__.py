@@ -1,0 +1,130 @@
+"""Data sets: three splits of (input, label) pairs that never overlap, from one of five sources.
+
+Importing this needs numpy only; scikit-learn and Pillow are imported by the source that needs them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebench.errors import DataError
+
+__all__ = ["DataSet", "Split", "load", "make"]
+
+Source = Callable[[str, Mapping[str, Any], Path], "DataSet"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples of one use. `inputs` is float32 (N, ...), `labels` int64 (N,) or None where there are none."""
+
+    inputs: NDArray[np.float32]
+    labels: NDArray[np.int64] | None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One data set, cut once and for all: what is trained on, calibrated on and evaluated on.
+
+    `sha256` covers every array and the class names: it stands for the data in every cache key.
+    """
+
+    name: str
+    train: Split
+    calibration: Split
+    evaluation: Split
+    classes: tuple[str, ...]
+    sha256: str
+
+
+def make(name: str, train: Split, calibration: Split, evaluation: Split, classes: tuple[str, ...] = ()) -> DataSet:
+    """Check three splits and name them by their content. Raises DataError for an empty or overlapping set."""
+    for word, split in (("evaluation", evaluation), ("calibration", calibration)):
+        if not len(split):
+            raise DataError(f"The data set {name} has no {word} samples.", "Give it at least one.")
+    _same_shape(name, train, calibration, evaluation)
+    _disjoint(name, train, calibration, evaluation)
+    text = hashlib.sha256()
+    for split in (train, calibration, evaluation):
+        for array in (split.inputs, split.labels):
+            if array is not None:
+                text.update(f"{array.dtype}{array.shape}".encode())
+                text.update(np.ascontiguousarray(array).data)
+    text.update("\n".join(classes).encode())
+    return DataSet(name, train, calibration, evaluation, classes, text.hexdigest())
+
+
+def _same_shape(name: str, *splits: Split) -> None:
+    shapes = {split.inputs.shape[1:] for split in splits if len(split)}
+    if len(shapes) > 1:
+        raise DataError(
+            f"The samples of {name} differ in shape from split to split: {sorted(shapes)}.",
+            "Give every sample the same shape.",
+        )
+
+
+def _disjoint(name: str, train: Split, calibration: Split, evaluation: Split) -> None:
+    """An accuracy on samples that were trained on says nothing: refuse to report one."""
+    held_out, calibrating = fingerprints(evaluation), fingerprints(calibration)
+    training = fingerprints(train)
+    for first, second, one, other in (
+        ("evaluation", "training", held_out, training),
+        ("evaluation", "calibration", held_out, calibrating),
+        ("calibration", "training", calibrating, training),
+    ):
+        both = one & other
+        if both:
+            raise DataError(
+                f"{len(both)} {first} samples of {name} are also {second} samples.",
+                f"Take them out of one of the two splits: {first} samples must be unseen.",
+            )
+
+
+def fingerprints(split: Split) -> set[bytes]:
+    """A digest of each sample's content."""
+    return {hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).digest() for row in split.inputs}
+
+
+def load(source: str, options: Mapping[str, Any], base: Path) -> DataSet:
+    """Load a data set by its source: "digits", an .npz, a folder or .tar of pictures, or "module:callable".
+
+    Relative paths and python modules are found from `base`. Raises DataError for what is missing, empty or
+    unreadable, and PlanError for an option that the source does not have.
+    """
+    return _source(source, base)(source, options, base)
+
+
+def _source(source: str, base: Path) -> Source:
+    if source == "digits":
+        from edgebench.data import digits
+
+        return digits.load
+    path = Path(base, source)
+    if source.endswith(".npz"):
+        from edgebench.data import arrays
+
+        return arrays.load
+    if path.is_dir() or source.endswith((".tar", ".tar.gz", ".tgz")):
+        from edgebench.data import pictures
+
+        return pictures.load
+    if ":" in source:
+        from edgebench.data import entry
+
+        return entry.load
+    if path.exists():
+        raise DataError(
+            f"{path} is no kind of data that is known here.",
+            "Give an .npz, a folder or .tar of pictures, or module:callable.",
+        )
+    raise DataError(f'There is no data at "{source}".', 'Check the path, or use "digits" or "module:callable".')

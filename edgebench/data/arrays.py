@@ -1,0 +1,108 @@
+"""Data sets given as arrays: an .npz file, or a dict that a python entry returned."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebench.data import DataSet, Split, make
+from edgebench.data.split import Indices, check_options, stratified
+from edgebench.errors import DataError, did_you_mean
+
+KEYS = ("x_train", "y_train", "x_calib", "x_eval", "y_eval", "classes")
+CALIBRATION, SEED = 200, 0
+
+
+def load(source: str, options: Mapping[str, Any], base: Path) -> DataSet:
+    """Read an .npz of x_train, y_train, x_eval, y_eval and, if any, x_calib. Pickled objects are refused."""
+    chosen = check_options(source, options, {"calibration": CALIBRATION})
+    path = Path(base, source)
+    if not path.is_file():
+        raise DataError(f"There is no file {path}.", "Check the path.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(
+            f"{path} cannot be read as .npz: {reason}.",
+            f"Save it with numpy.savez: arrays of numbers named {', '.join(KEYS[:5])}.",
+        ) from error
+    return from_arrays(path.stem, arrays, chosen["calibration"])
+
+
+def from_arrays(name: str, arrays: Mapping[str, Any], calibration: int = CALIBRATION) -> DataSet:
+    """Build a data set from arrays by key. Without x_calib, `calibration` training samples are set aside.
+
+    Inputs become float32, labels int64. Of the two, x_train or x_calib must be there: a set without x_train
+    serves networks that are trained already.
+    """
+    for key in arrays:
+        if key not in KEYS:
+            raise DataError(f'The data set {name} holds an unknown array "{key}".', did_you_mean(key, KEYS))
+    if "x_eval" not in arrays:
+        raise DataError(f"The data set {name} has no x_eval.", "Add the samples to evaluate on as x_eval, and y_eval.")
+    evaluation = _split(name, arrays, "eval")
+    empty = Split(np.zeros((0, *evaluation.inputs.shape[1:]), np.float32), None)
+    train = _split(name, arrays, "train") if "x_train" in arrays else empty
+    if "x_calib" in arrays:
+        calibrating = _split(name, arrays, "calib")
+    else:
+        train, calibrating = _set_aside(name, train, calibration)
+    known = [split.labels for split in (train, evaluation) if split.labels is not None and len(split)]
+    count = max((int(labels.max()) + 1 for labels in known), default=0)
+    classes = tuple(str(c) for c in arrays["classes"]) if "classes" in arrays else tuple(map(str, range(count)))
+    if count > len(classes):
+        raise DataError(
+            f"The labels of {name} go up to {count - 1}, but it has {len(classes)} classes.",
+            "Name every class.",
+        )
+    return make(name, train, calibrating, evaluation, classes)
+
+
+def _set_aside(name: str, train: Split, count: int) -> tuple[Split, Split]:
+    if len(train) < 2 or count < 1:
+        raise DataError(f"The data set {name} has no samples to calibrate on.", "Add x_train or x_calib to it.")
+    labels = train.labels if train.labels is not None else np.zeros(len(train), np.int64)
+    some, rest = stratified(labels, (min(count, len(train) // 2),), SEED)
+    return _part(train, rest), _part(train, some)
+
+
+def _part(split: Split, indices: Indices) -> Split:
+    return Split(split.inputs[indices], None if split.labels is None else split.labels[indices])
+
+
+def _split(name: str, arrays: Mapping[str, Any], use: str) -> Split:
+    inputs = _numbers(name, f"x_{use}", arrays[f"x_{use}"], np.float32)
+    if inputs.ndim < 2 or not len(inputs):
+        raise DataError(f"The array x_{use} of {name} has no samples.", "Give it the shape (samples, ...).")
+    if not np.isfinite(inputs).all():
+        raise DataError(f"The array x_{use} of {name} holds values that are not finite.", "Remove NaN and infinity.")
+    if f"y_{use}" not in arrays:
+        return Split(inputs, None)
+    labels = _numbers(name, f"y_{use}", arrays[f"y_{use}"], np.int64)
+    if labels.shape != (len(inputs),) or labels.min() < 0:
+        raise DataError(
+            f"The array y_{use} of {name} does not label x_{use}: {labels.shape} for {len(inputs)} samples.",
+            "Give one class number from 0 up for each sample.",
+        )
+    return Split(inputs, labels)
+
+
+def _numbers(name: str, key: str, array: Any, dtype: Any) -> NDArray[Any]:
+    try:
+        numbers = np.asarray(array)
+        kinds = "iub" if dtype is np.int64 else "fiub"
+        if numbers.dtype.kind not in kinds:
+            raise TypeError(f"{numbers.dtype} values")
+        return np.ascontiguousarray(numbers, dtype)
+    except (TypeError, ValueError) as error:
+        wanted = "whole numbers" if dtype is np.int64 else "numbers"
+        raise DataError(
+            f"The array {key} of {name} cannot be used: {error}.", f"Make it an array of {wanted}."
+        ) from error
