@@ -65,9 +65,10 @@ class Worker:
         self.arrays = _load_arrays(self.work.data)
         name = self.backend.module
         start = measure.now_ns()
-        module = importlib.import_module(name) if name else None
+        if name:
+            importlib.import_module(name)
         took = {} if FORKED in os.environ else {"import_s": (measure.now_ns() - start) / 1e9}
-        return {**took, "version": str(getattr(module, "__version__", ""))}
+        return {**took, "version": str(getattr(sys.modules.get(name.split(".")[0]), "__version__", ""))}
 
     def open(self, message: dict[str, Any]) -> dict[str, Any]:
         cell = self.work.cell

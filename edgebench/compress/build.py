@@ -7,6 +7,7 @@ import io
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ class Build(ABC):
     seed: int
     progress: Progress
     quantization: Any = None
+
+    def working(self) -> AbstractContextManager[None]:
+        """What must hold while anything is made."""
+        return nullcontext()
 
     @abstractmethod
     def key(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,11 @@ class TorchBuild(Build):
     now: Network | None = None
     parent: Network | None = None
     model: Any = None
+
+    def working(self) -> AbstractContextManager[None]:
+        from edgebench.compress.threads import threads_for
+
+        return threads_for(0)
 
     def carry_out(self) -> None:
         network = self.parent = self._root()

@@ -61,6 +61,7 @@ def build(
     methods.check_recipe(recipe)
     kind: type[FileBuild | TorchBuild] = FileBuild if is_file(spec) else TorchBuild
     job = kind(spec=spec, recipe=recipe, data=data, base=base.resolve(), cache=cache, seed=seed, progress=progress)
-    job.carry_out()
-    artifacts = {name: job.artifact(name) for name in dict.fromkeys(lowerings)}
-    return Variant(recipe=recipe, artifacts=artifacts, data=job.data_file(), facts=Options(job.facts()))
+    with job.working():
+        job.carry_out()
+        artifacts = {name: job.artifact(name) for name in dict.fromkeys(lowerings)}
+        return Variant(recipe=recipe, artifacts=artifacts, data=job.data_file(), facts=Options(job.facts()))

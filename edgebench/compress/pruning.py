@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 TOLERANCE = 0.02
 """Of the budget: 50 % of the MACs may come out as 49 % to 51 %."""
 TRIALS = 14
+NUDGED = 32
+"""Layers whose width is tried one by one, when nothing coarser hits the budget."""
 
 
 def to_budget(model: nn.Module, asked: Prune, context: Context) -> tuple[nn.Module, float]:
@@ -32,6 +34,7 @@ def to_budget(model: nn.Module, asked: Prune, context: Context) -> tuple[nn.Modu
     low, high = search.ratio()
     if not search.hit(TOLERANCE) and asked.ranking == "local":
         search.mixture(low, high)
+        search.nudge(low)
     if not search.hit(TOLERANCE):
         raise ModelError(
             f"Pruning cannot leave {asked.macs:.1%} of the MACs of this network; the nearest it reaches is {search.left:.1%}.",
@@ -49,7 +52,9 @@ class _Search:
         self.model, self.example, self.asked, self.context = model, example, asked, context
         self.kept = _kept(model, example, asked.keep)
         self.whole = macs(model, example)
+        self.names = [n for n, m in model.named_modules() if _prunable(m) and n not in self.kept]
         self.best: nn.Module | None = None
+        self.ratios: dict[str, float] = {}
         self.left = float("inf")
         self.trials = 0
 
@@ -72,18 +77,29 @@ class _Search:
         Where all widths are multiples of one number, every layer loses its next channel at the same ratio, and
         the MACs fall in large steps: this fills them.
         """
-        names = [n for n, m in self.model.named_modules() if _prunable(m) and n not in self.kept]
-        few, many = 0, len(names)
+        few, many = 0, len(self.names)
         while many - few > 1 and not self.hit(TOLERANCE / 20):
             count = (few + many) // 2
-            left = self._try(low, dict.fromkeys(names[:count], high))
+            left = self._try(low, dict.fromkeys(self.names[:count], high))
             few, many = (count, many) if left > self.asked.macs else (few, count)
+
+    def nudge(self, low: float) -> None:
+        """From the best so far, let one layer at a time lose or keep one channel more."""
+        named = dict(self.model.named_modules())
+        around = dict(self.ratios)
+        for name in self.names[:NUDGED]:
+            step = self.asked.round_to / named[name].weight.shape[0]
+            for ratio in (around.get(name, low) + step, around.get(name, low) - step):
+                if self.hit(TOLERANCE):
+                    return
+                if 0 <= ratio < 1:
+                    self._try(low, {**around, name: ratio})
 
     def _try(self, ratio: float, ratios: dict[str, float]) -> float:
         pruned = cut(self.model, self.example, ratio, ratios, self.asked, self.kept, self.context.seed)
         left = macs(pruned, self.example) / self.whole
         if abs(left - self.asked.macs) < abs(self.left - self.asked.macs):
-            self.best, self.left = pruned, left
+            self.best, self.left, self.ratios = pruned, left, ratios
         self.trials = min(self.trials + 1, TRIALS)
         self.context.report(self.trials, TRIALS + 1, f"{self.left:.1%} of the MACs")
         return left

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from edgebench.compress.context import Context
 from edgebench.compress.load_model import macs, tensor
+from edgebench.compress.threads import threads_for
 from edgebench.errors import DataError, ModelError
 
 __all__ = ["Loss", "Tensor", "fit", "outputs_of"]
 
-SMALL = 4_000_000_000
-"""Multiply-accumulates of a batch's forward pass under which one thread does the work."""
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(outputs (B, C), labels (B,), indices (B,) into the training split) -> scalar."""
 
@@ -42,7 +40,7 @@ def fit(
     order = torch.Generator().manual_seed(context.seed)
     work = macs(model, inputs[:1]) * len(inputs) // batches
     # Dropout and the like draw from the global stream: restored after, so that nothing else moves with it.
-    with _threads_for(work), torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with threads_for(work), torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(context.seed)
         for epoch in range(epochs):
             model.train()
@@ -65,22 +63,6 @@ def fit(
     return model.eval()
 
 
-@contextlib.contextmanager
-def _threads_for(work: int) -> Iterator[None]:
-    """One thread for batches of little work (in multiply-accumulates), all cores for others.
-
-    Threads that wait for each other spin: on a busy two-core machine a second thread made small batches up to eight times
-    slower (quiet: 1.4 times faster). With one, the weights do not depend on the number of cores either.
-    """
-    before = torch.get_num_threads()
-    if work < SMALL:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _training_set(context: Context) -> tuple[Tensor, Tensor]:
     train = context.data.train
     if len(train) < 2 or train.labels is None:
@@ -95,7 +77,7 @@ def outputs_of(model: nn.Module, inputs: Tensor, batch: int = 128) -> Tensor:
     """The network's outputs (N, ...) in eval mode, without gradients, batch by batch."""
     was_training = model.training
     model.eval()
-    with torch.no_grad():
+    with threads_for(macs(model, inputs[:1]) * batch), torch.no_grad():
         made = torch.cat([model(part) for part in torch.split(inputs, batch)])
     model.train(was_training)
     return made

@@ -25,7 +25,7 @@ def load(source: str, options: Mapping[str, Any], base: Path) -> DataSet:
     if not path.is_file():
         raise DataError(f"There is no file {path}.", "Check the path.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0].rstrip(".")

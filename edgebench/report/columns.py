@@ -229,7 +229,7 @@ FIGURES = (
         make=_figure("first_inference", text.time), legend="the first inference",
     ),
     Column(
-        key="clean", title="undisturbed", make=_clean,
+        key="clean", title="clean", make=_clean,
         legend="share of timed calls that were not made to wait; p90, p99 and items/s count all calls",
     ),
 )  # fmt: skip

@@ -106,3 +106,14 @@ def test_every_check_is_in_the_readme() -> None:
     table = re.findall(r"^\| ([a-z, ]+) \|", README.read_text(), re.MULTILINE)
     named = [name for row in table for name in row.split(", ")]
     assert set(named) - {"check"} == set(CHECKS)
+
+
+@pytest.mark.usefixtures("installed")
+def test_it_is_measured_in_a_run_like_the_built_in_ones(onnx_case: Case, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgebench", "bench", onnx_case.artifact.path, "--quick", "--json"]
+    done = subprocess.run(
+        [*command, "--backend", "onnxruntime", "--backend", "onnxref"], capture_output=True, text=True, cwd=tmp_path
+    )
+    rows = {r["cell"]["backend"]: r for r in json.loads(done.stdout)["rows"]}
+    assert {name: row["status"] for name, row in rows.items()} == {"onnxruntime": "ok", "onnxref": "ok"}
+    assert done.returncode == 0

@@ -214,9 +214,19 @@ def test_mcnemar_exact() -> None:
     assert stats.mcnemar(0, 6) == pytest.approx(2 / 64)
 
 
-def test_paired_difference_equals_published_values() -> None:
-    # Newcombe 1998, method 10: both, only a, only b, neither = 36, 12, 2, 0
-    assert list(stats.paired_difference(36, 12, 2, 0)) == pytest.approx([0.2, 0.0569, 0.3404], abs=5e-5)
+@pytest.mark.parametrize(
+    ("both", "a", "b", "neither", "low", "high"),
+    [  # Newcombe, Statistics in Medicine 17 (1998) 2635, table III, method 10
+        (36, 12, 2, 0, 0.0569, 0.3404), (20, 12, 2, 16, 0.0562, 0.3292), (18, 12, 2, 18, 0.0562, 0.3290),
+        (36, 14, 0, 0, 0.1528, 0.4167), (35, 14, 0, 1, 0.1461, 0.4175), (18, 14, 0, 18, 0.1441, 0.3963),
+        (2, 97, 1, 0, 0.8721, 0.9854), (1, 97, 1, 1, 0.8736, 0.9850), (0, 29, 1, 0, 0.6666, 0.9882),
+        (2, 98, 0, 0, 0.9178, 0.9945), (1, 98, 0, 1, 0.9171, 0.9916),
+    ],
+)  # fmt: skip
+def test_paired_difference_equals_the_table(both: int, a: int, b: int, neither: int, low: float, high: float) -> None:
+    found = stats.paired_difference(both, a, b, neither)
+    assert found.value == pytest.approx((a - b) / (both + a + b + neither))
+    assert [found.low, found.high] == pytest.approx([low, high], abs=1e-4)
 
 
 counts = st.integers(0, 400)

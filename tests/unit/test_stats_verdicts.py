@@ -84,6 +84,15 @@ def test_ratio_p_says_the_same_as_the_verdict(pairs: list[tuple[float, float]]) 
         assert (p < 0.05) == (stats.verdict(stats.ratio_interval(a, b)) in ("faster", "slower"))
 
 
+def test_ratio_p_asks_for_more_than_the_margin() -> None:
+    """A difference that is sure but smaller than 1 % is none to speak of, in either direction."""
+    wobble, ones = [0.9999, 1.0, 1.0001, 1.0], [1.0] * 4
+    for ratio, sure in ((1.03, True), (1.008, False), (1 / 1.008, False), (1 / 1.03, True)):
+        p = stats.ratio_p([ratio * w for w in wobble], ones)
+        assert (p < 0.001) == sure
+        assert sure or p > 0.999
+
+
 def test_ratio_p_of_constant_ratios() -> None:
     assert stats.ratio_p([2.0, 2.0], [1.0, 1.0]) == 0
     assert stats.ratio_p([1.0, 1.0], [1.0, 1.0]) == 1

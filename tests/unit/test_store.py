@@ -87,6 +87,19 @@ def test_every_append_is_on_disk_at_once(folder: store.RunFolder) -> None:
     assert len(other.results()) == len(list(other.samples())) == 1
 
 
+def test_every_append_waits_for_the_disk(folder: store.RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, synced = os.fsync, []
+
+    def note(file: int) -> None:
+        synced.append(os.fstat(file).st_size)
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", note)
+    folder.append(result(1))
+    folder.append_samples({"n": 1})
+    assert synced == [(folder.path / name).stat().st_size for name in ("results.jsonl", "samples.jsonl.gz")]
+
+
 def test_a_number_that_json_has_not_is_refused(folder: store.RunFolder) -> None:
     with pytest.raises(ValueError, match="JSON"):
         folder.append_samples({"temperature": float("nan")})

@@ -1,0 +1,214 @@
+"""What users get wrong: two sentences, exit code 2, no traceback, and nothing written or lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PLAN = """
+[model]
+source = "{source}"
+{model}
+[data]
+source = "{data}"
+[run]
+backends = ["onnxruntime"]
+[[recipe]]
+name = "plain"
+{recipe}
+"""
+NET = """
+from torch import nn
+def make(): return nn.Sequential(nn.Flatten(), nn.Linear(1024, 10))
+def wide(): return nn.Sequential(nn.Flatten(), nn.Linear(99, 10))
+def nothing(): return 3
+def broken(): raise RuntimeError("no such thing")
+"""
+DATA = """
+import numpy as np
+def none(): return {"x_train": np.zeros((0, 1, 32, 32), "f4"), "y_train": np.zeros(0, int), "x_eval": np.zeros((0, 1, 32, 32), "f4"), "y_eval": np.zeros(0, int)}
+"""
+
+
+def plan(folder: Path, source: str = "net:make", model: str = "", data: str = "digits", recipe: str = "", name: str = "p.toml") -> Path:
+    (folder / "net.py").write_text(NET)
+    (folder / "sets.py").write_text(DATA)
+    path = folder / name
+    path.write_text(PLAN.format(source=source, model=model, data=data, recipe=recipe))
+    return path
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str, folder: Path | None = None) -> None:
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert "\n  Fix: " in done.stderr
+    assert done.stdout == ""
+    for word in words:
+        assert word in done.stderr, done.stderr
+    if folder is not None:
+        assert not (folder / "results").exists(), "something was written"
+
+
+Edgebench = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "nope.toml"], ["nope.toml"]),
+        (["run", "quik"], ['Did you mean "quick"']),
+        (["run", "--backend", "onnxruntme"], ['Did you mean "onnxruntime"']),
+        (["run", "--device", "jetso"], ['Did you mean "jetson"']),
+        (["run", "--device", "jetson"], ["not a Jetson", "address", "on the board itself"]),
+        (["run", "--recipe", "prund"], ['Did you mean "pruned"']),
+        (["run", "--batch", "0"], ["batch", "from 1 up, not 0"]),
+        (["run", "--threads", "-1"], ["threads", "from 1 up, not -1"]),
+        (["run", "--batch", "two"], ["two"]),
+        (["run", "--precision", "int9"], ['Did you mean "int8"']),
+        (["run", "--budget", "5"], ["not a length of time"]),
+        (["run", "--metric", "servr"], ['Did you mean "server"']),
+        (["run", "--resume"], ["results"]),
+        (["run", "--resume", "nowhere"], ["nowhere"]),
+        (["rum"], ["Did you mean"]),
+        (["bench", "nope.onnx"], ["There is no file"]),
+        (["bench", "."], ["folder"]),
+        (["report", "nowhere"], ["nowhere"]),
+        (["report"], ["no run in results"]),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) and value[0] in {"run", "rum", "bench", "report"} else "",
+)
+def test_wrong_words_on_the_command_line(edgebench: Edgebench, tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    refused(edgebench(*arguments), *words, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ({"source": "netz:make"}, ["netz"]),
+        ({"source": "net:mak"}, ["mak"]),
+        ({"source": "net:nothing"}, ["Module"]),
+        ({"source": "net:broken"}, ["no such thing"]),
+        ({"source": "net:wide"}, ["shape"]),
+        ({"model": 'weights = "w.pt"'}, ["pickle", "safetensors"]),
+        ({"model": 'weights = "w.safetensors"'}, ["1.weight"]),
+        ({"data": "digts"}, ["digts"]),
+        ({"data": "sets:none"}, ["no samples"]),
+        ({"data": "sets:absent"}, ["absent"]),
+        ({"recipe": 'steps = [{ method = "prune", macs = 2 }]'}, ["p.toml:", "macs"]),
+        ({"recipe": 'steps = [{ method = "quantize" }, { method = "train" }]'}, ["p.toml:", "quantize"]),
+        ({"recipe": 'stepz = []'}, ["p.toml:", 'Did you mean "steps"']),
+    ],
+    ids=lambda value: str(next(iter(value.items()))) if isinstance(value, dict) else "",
+)
+def test_wrong_plans(edgebench: Edgebench, tmp_path: Path, made: dict[str, str], words: list[str]) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    torch.save({"1.weight": torch.zeros(3)}, tmp_path / "w.pt")
+    save_file({"1.weight": torch.zeros(3, 3), "1.bias": torch.zeros(10)}, tmp_path / "w.safetensors")
+    refused(edgebench("run", plan(tmp_path, **made)), *words, folder=tmp_path)
+
+
+def test_a_syntax_error_shows_its_line(edgebench: Edgebench, tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text('[model]\nsource = "net:make\n')
+    refused(edgebench("run", "bad.toml"), "bad.toml:2:", 'source = "net:make', folder=tmp_path)
+
+
+def test_a_plan_that_cannot_be_read(edgebench: Edgebench, tmp_path: Path) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    refused(edgebench("run", "folder.toml"), "folder.toml", folder=tmp_path)
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    refused(edgebench("run", "binary.toml"), "binary.toml", folder=tmp_path)
+
+
+def with_external_data(source: Path, target: Path) -> None:
+    import onnx
+
+    onnx.save(onnx.load(str(source)), str(target), save_as_external_data=True, location="weights.bin", size_threshold=0)
+    (target.parent / "weights.bin").unlink()
+
+
+def with_opset(source: Path, target: Path) -> None:
+    import onnx
+
+    model = onnx.load(str(source))
+    model.opset_import[0].version = 999
+    target.write_bytes(model.SerializeToString())
+
+
+DAMAGE: dict[str, tuple[Callable[[Path, Path], object], list[str]]] = {
+    "empty": (lambda source, target: target.write_bytes(b""), ["is empty"]),
+    "garbage": (lambda source, target: target.write_bytes(b"\x00garbage" * 99), ["model.onnx"]),
+    "truncated": (lambda source, target: target.write_bytes(source.read_bytes()[:-200]), ["model.onnx"]),
+    "external data gone": (with_external_data, ["weights.bin"]),
+    "opset": (with_opset, ["999"]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_model_files(edgebench: Edgebench, tmp_path: Path, tiny_onnx: Path, damage: str) -> None:
+    spoil, words = DAMAGE[damage]
+    spoil(tiny_onnx, tmp_path / "model.onnx")
+    refused(edgebench("bench", "model.onnx"), *words, folder=tmp_path)
+
+
+def test_data_that_does_not_fit_a_ready_model_is_a_row_with_its_reason(edgebench: Edgebench, tmp_path: Path, tiny_onnx: Path) -> None:
+    import numpy as np
+
+    np.savez(tmp_path / "d.npz", x=np.zeros((4, 3, 9, 9), np.float32))
+    done = edgebench("bench", tiny_onnx, "--data", "d.npz", "--backend", "onnxruntime", "--quick", "--json")
+    assert done.returncode == 1
+    (row,) = json.loads(done.stdout)["rows"]
+    assert row["status"] == "failed"
+    assert "shape" in row["reason"]
+
+
+def test_a_backend_that_is_not_installed_names_its_extra(environment: dict[str, str], tmp_path: Path, tiny_onnx: Path) -> None:
+    (tmp_path / "hide").mkdir()
+    (tmp_path / "hide" / "openvino.py").write_text("raise ModuleNotFoundError(\"No module named 'openvino'\", name='openvino')")
+    hidden = {**environment, "PYTHONPATH": str(tmp_path / "hide")}
+    command = [sys.executable, "-m", "edgebench", "bench", str(tiny_onnx), "--backend", "openvino"]
+    done = subprocess.run(command, capture_output=True, text=True, env=hidden, cwd=tmp_path)
+    refused(done, "openvino is not installed", "edgebench[openvino]", folder=tmp_path)
+
+
+def test_a_results_folder_that_cannot_be_written(edgebench: Edgebench, tmp_path: Path, tiny_onnx: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    refused(edgebench("bench", tiny_onnx, "--results", "taken"), "taken", folder=tmp_path)
+
+
+def test_a_results_folder_of_a_newer_schema(edgebench: Edgebench, tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "20990101T000000Z-local"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"schema": 99, "id": "x"}))
+    for arguments in (["report"], ["run", "--resume"]):
+        refused(edgebench(*arguments), "99", "newer", "Update edgebench")
+    assert json.loads((folder / "run.json").read_text())["schema"] == 99
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = shutil.which("mount") and os.geteuid() == 0
+    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a full disk is simulated with a small tmpfs, which only root may mount")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_keeps_what_was_measured(edgebench: Edgebench, small_disk: Path, tiny_onnx: Path) -> None:
+    done = edgebench("bench", tiny_onnx, "--quick", "--results", small_disk / "results")
+    assert done.returncode == 2, done.stdout
+    assert "Traceback" not in done.stderr
+    assert "full" in done.stderr
+    assert "Fix:" in done.stderr

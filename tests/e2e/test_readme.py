@@ -1,0 +1,80 @@
+"""The README is true: its files are complete, its commands run, its names are those that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgebench import plugins
+from edgebench.cli import cli
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+HELD_ELSEWHERE = {"run", "selfcheck", "bench"}
+"""Commands of minutes: tests of their own run them (test_quick, test_bench, test_selfcheck)."""
+
+
+def examples() -> dict[str, str]:
+    return dict(re.findall(r"<!-- example: (\S+) -->\n```\w+\n(.*?)```", README, re.DOTALL))
+
+
+def commands() -> list[str]:
+    """Every `edgebench ...` line of an indented block, without its comment."""
+    found = re.findall(r"^    (?:scripts/)?(edgebench .*?)(?:\s{2,}#.*)?$", README, re.MULTILINE)
+    return [line.strip() for line in found]
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    for name, text in examples().items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_the_example_plan_runs_with_every_row_ok(mine: Path, edgebench: Callable[..., Any]) -> None:
+    done = edgebench("run", "my.toml", "--quick", "--json")
+    assert done.returncode == 0, done.stderr + done.stdout[-2000:]
+    rows = json.loads(done.stdout)["rows"]
+    assert {r["status"] for r in rows} == {"ok"}
+    cells = {(r["cell"]["recipe"], r["cell"]["precision"], r["cell"]["backend"]) for r in rows}
+    assert len(cells) == 2 * 2 * 2
+    accuracy = [m["value"] for r in rows for m in r["measurements"] if m["metric"] == "accuracy"]
+    assert min(accuracy) > 0.8
+    narrowed = edgebench(*shlex.split("run my.toml --recipe half --backend onnxruntime --batch 1 --batch 8 --quick --json"))
+    assert narrowed.returncode == 0
+    assert [r["cell"]["batch"] for r in json.loads(narrowed.stdout)["rows"]] == [1, 8, 1, 8]
+    made = edgebench("compress", "my.toml", "--json")
+    assert made.returncode == 0
+    assert all((mine / m["path"]).stat().st_size == m["size"] for m in json.loads(made.stdout))
+
+
+@pytest.mark.parametrize("line", sorted({c for c in commands() if shlex.split(c)[1] not in HELD_ELSEWHERE | {"report", "compress"}}))
+def test_the_short_commands_run(edgebench: Callable[..., Any], line: str) -> None:
+    done = edgebench(*shlex.split(line)[1:])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_every_command_has_a_verb_and_options_that_exist() -> None:
+    assert len(commands()) >= 8
+    for line in commands():
+        verb, *arguments = shlex.split(line)[1:]
+        command = cli.commands[verb]
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {a for a in arguments if a.startswith("--")} <= known, line
+
+
+def test_every_verb_metric_and_entry_point_group_is_named() -> None:
+    for verb in cli.commands:
+        assert f"`{verb}" in README, verb
+    for group in plugins.GROUPS:
+        assert f"`{group}`" in README, group
+        assert entry_points(group=group)
+    for metric in plugins.names("edgebench.metrics"):
+        assert metric in README, metric

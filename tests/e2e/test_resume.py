@@ -1,0 +1,111 @@
+"""Runs that are cut off: what was measured is kept, and going on gives each row once."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgebench import store
+from edgebench.testing import fake_artifact
+
+KILLS = 10
+BENCH = ("--backend", "fake", "--batch", "1", "--batch", "2", "--batch", "3", "--generations", "2")
+IDS = {f"net/as given/fp32/fake@local/b{n}t1" for n in (1, 2, 3)}
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    return Path(fake_artifact(tmp_path, {"sleep": 0.002}, name="net").path)
+
+
+def start(arguments: list[str], folder: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "edgebench", *arguments],
+        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_at_most(process: subprocess.Popen[str], seconds: float) -> None:
+    threading.Event().wait(seconds) if process.poll() is None else None
+
+
+def workers_left() -> list[str]:
+    left = []
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+        except OSError:
+            continue
+        if b"edgebench.worker" in command or b"edgebench.campaign" in command:
+            left.append(entry.name)
+    return left
+
+
+def test_ten_kills_at_random_moments_and_each_row_is_there_once(
+    tmp_path: Path, network: Path, environment: dict[str, str], edgebench: Callable[..., Any]
+) -> None:
+    draw = random.Random(7)
+    runs = ["bench", str(network), *BENCH]
+    results = tmp_path / "results"
+    for _ in range(KILLS):
+        going_on = results.exists() and any((f / "run.json").exists() for f in results.iterdir())
+        process = start(["run", "--resume"] if going_on else runs, tmp_path, environment)
+        wait_at_most(process, draw.uniform(0.3, 3.0))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    done = edgebench("run", "--resume")
+    assert done.returncode == 0, done.stderr
+    (folder,) = results.iterdir()
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert len(lines) == len(IDS)
+    assert {r.cell.id for r in store.open_run(folder).results()} == IDS
+    records = [(r["cell"], r["generation"]) for r in store.open_run(folder).samples()]
+    assert len(records) == len(set(records)), "a generation was measured twice"
+
+
+def test_a_killed_run_leaves_no_process_behind(tmp_path: Path, network: Path, environment: dict[str, str]) -> None:
+    before = set(workers_left())
+    process = start(["bench", str(network), *BENCH], tmp_path, environment)
+    wait_at_most(process, 2.5)
+    assert set(workers_left()) - before, "nothing was running yet"
+    process.kill()
+    process.communicate()
+    for _ in range(50):
+        if not set(workers_left()) - before:
+            return
+        threading.Event().wait(0.1)
+    pytest.fail("a worker or campaign lives on")
+
+
+def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(
+    tmp_path: Path, network: Path, environment: dict[str, str], edgebench: Callable[..., Any]
+) -> None:
+    process = start(["bench", str(network), *BENCH], tmp_path, environment)
+    wait_at_most(process, 2.5)
+    os.kill(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "Traceback" not in stderr
+    assert "Interrupted" in stderr
+    assert "edgebench run --resume" in stderr
+    assert edgebench("run", "--resume").returncode == 0
+
+
+def test_report_gives_the_same_bytes_again(tmp_path: Path, network: Path, edgebench: Callable[..., Any]) -> None:
+    assert edgebench("bench", network, *BENCH).returncode == 0
+    (folder,) = (tmp_path / "results").iterdir()
+    tables = {name: (folder / name).read_bytes() for name in ("table.md", "table.csv", "table.json")}
+    for name in tables:
+        (folder / name).unlink()
+    assert edgebench("report").returncode == 0
+    assert {name: (folder / name).read_bytes() for name in tables} == tables

@@ -1,0 +1,220 @@
+"""Data sets: splits that never overlap, the same on every machine, and clear refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgebench.data import DataSet, Split, load, make
+from edgebench.data.arrays import from_arrays
+from edgebench.data.split import stratified
+from edgebench.errors import DataError, EdgebenchError, PlanError
+
+
+def two_sentences(error: EdgebenchError) -> None:
+    assert error.problem.endswith(".")
+    assert error.fix
+    assert "Traceback" not in str(error)
+
+
+@pytest.fixture(scope="module")
+def digits() -> DataSet:
+    return load("digits", {}, Path())
+
+
+def arrays(**more: Any) -> dict[str, Any]:
+    random, n, kinds = np.random.RandomState(0), 40, 3
+    made = {
+        "x_train": random.rand(n, 1, 4, 4),
+        "y_train": np.arange(n) % kinds,
+        "x_eval": random.rand(10, 1, 4, 4),
+        "y_eval": np.arange(10) % kinds,
+    }
+    return {**made, **more}
+
+
+def rows(split: Split) -> set[bytes]:
+    return {row.tobytes() for row in split.inputs}
+
+
+def test_digits_are_split_for_good(digits: DataSet) -> None:
+    assert (len(digits.train), len(digits.calibration), len(digits.evaluation)) == (1147, 200, 450)
+    assert digits.train.inputs.shape[1:] == (1, 32, 32)
+    assert digits.train.inputs.dtype == np.float32
+    assert digits.classes == tuple("0123456789")
+    for split, share in ((digits.evaluation, 45), (digits.calibration, 20)):
+        assert split.labels is not None
+        assert set(np.bincount(split.labels)) <= {share - 2, share - 1, share, share + 1}
+    assert abs(digits.train.inputs.mean()) < 0.05
+    assert abs(digits.train.inputs.std() - 1) < 0.1
+
+
+def test_the_digits_of_the_splits_do_not_overlap(digits: DataSet) -> None:
+    train, calibration, evaluation = map(rows, (digits.train, digits.calibration, digits.evaluation))
+    assert not train & calibration
+    assert not train & evaluation
+    assert not calibration & evaluation
+    assert len(train | calibration | evaluation) == 1797
+
+
+def test_digits_are_the_same_every_time_and_other_sizes_are_other_data(digits: DataSet) -> None:
+    assert load("digits", {"size": 32}, Path()).sha256 == digits.sha256
+    small = load("digits", {"size": 16}, Path())
+    assert small.train.inputs.shape[1:] == (1, 16, 16)
+    assert small.sha256 != digits.sha256
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"sizes": 32}, 'Did you mean "size"'),
+        ({"size": 20}, "multiple of 8"),
+        ({"size": "32"}, "cannot be '32'"),
+        ({"size": True}, "cannot be True"),
+    ],
+)
+def test_options_of_digits_are_checked(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(PlanError, match=match) as caught:
+        load("digits", options, Path())
+    two_sentences(caught.value)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    shares=st.tuples(st.floats(0, 0.5), st.floats(0, 0.5)),
+    seed=st.integers(0, 9),
+)
+def test_stratified_deals_every_index_once_and_every_class_in_proportion(
+    sizes: list[int], shares: tuple[float, float], seed: int
+) -> None:
+    labels = np.random.RandomState(seed).permutation(np.repeat(np.arange(len(sizes)), sizes)).astype(np.int64)
+    counts = tuple(int(len(labels) * share) for share in shares)
+    parts = stratified(labels, counts, seed)
+    assert tuple(map(len, parts[:2])) == counts
+    assert sorted(np.concatenate(parts)) == list(range(len(labels)))
+    wanted = np.array(sizes) * counts[0] / len(labels)
+    assert (abs(np.bincount(labels[parts[0]], minlength=len(sizes)) - wanted) < 1).all()
+
+
+def test_npz_is_read_and_calibration_is_set_aside(tmp_path: Path) -> None:
+    np.savez(tmp_path / "my.npz", **arrays())
+    data = load("my.npz", {"calibration": 5}, tmp_path)
+    assert (data.name, len(data.train), len(data.calibration), len(data.evaluation)) == ("my", 35, 5, 10)
+    assert not rows(data.train) & rows(data.calibration)
+    assert data.classes == ("0", "1", "2")
+    assert data.train.labels is not None
+    for row, label in zip(data.train.inputs, data.train.labels, strict=True):
+        at = int(np.flatnonzero((arrays()["x_train"].astype(np.float32) == row).all((1, 2, 3)))[0])
+        assert label == at % 3
+
+
+def test_given_calibration_samples_are_used_as_they_are() -> None:
+    extra = np.random.RandomState(9).rand(6, 1, 4, 4)
+    data = from_arrays("mine", arrays(x_calib=extra))
+    assert len(data.train) == 40
+    assert np.array_equal(data.calibration.inputs, extra.astype(np.float32))
+    assert data.calibration.labels is None
+
+
+def test_a_set_to_evaluate_a_trained_network_needs_no_training_samples() -> None:
+    some = arrays(x_calib=np.random.RandomState(9).rand(6, 1, 4, 4))
+    data = from_arrays("mine", {k: v for k, v in some.items() if not k.endswith("train")})
+    assert len(data.train) == 0
+
+
+@pytest.mark.parametrize(("first", "second"), [("x_train", "x_eval"), ("x_calib", "x_eval"), ("x_calib", "x_train")])
+def test_a_sample_in_two_splits_is_refused(first: str, second: str) -> None:
+    given_arrays = arrays(x_calib=np.random.RandomState(9).rand(6, 1, 4, 4))
+    given_arrays[first][1] = given_arrays[second][0]
+    with pytest.raises(DataError, match="1 .* samples of mine are also .* samples") as caught:
+        from_arrays("mine", given_arrays)
+    two_sentences(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"x_evl": 1}, 'Did you mean "x_eval"'),
+        ({"x_eval": np.zeros((0, 1, 4, 4))}, "has no samples"),
+        ({"y_eval": np.arange(9)}, "does not label x_eval"),
+        ({"y_eval": -np.ones(10, int)}, "does not label x_eval"),
+        ({"y_eval": np.zeros(10)}, "whole numbers"),
+        ({"x_train": np.full((40, 1, 4, 4), np.nan)}, "not finite"),
+        ({"x_train": np.array([["a"] * 4] * 40)}, "cannot be used"),
+        ({"x_eval": np.random.RandomState(5).rand(10, 3, 4, 4)}, "differ in shape"),
+        ({"classes": ["a", "b"]}, "go up to 2, but it has 2 classes"),
+    ],
+)
+def test_arrays_that_are_no_data_set_are_refused(change: dict[str, Any], match: str) -> None:
+    with pytest.raises(DataError, match=match) as caught:
+        from_arrays("mine", arrays(**change))
+    two_sentences(caught.value)
+
+
+def test_a_set_without_evaluation_is_refused() -> None:
+    with pytest.raises(DataError, match="has no x_eval"):
+        from_arrays("mine", {"x_train": np.zeros((4, 2))})
+    none = Split(np.zeros((0, 2), np.float32), None)
+    one = Split(np.ones((1, 2), np.float32), None)
+    with pytest.raises(DataError, match="no calibration samples"):
+        make("mine", one, none, one)
+
+
+def test_pickled_arrays_are_not_loaded(tmp_path: Path) -> None:
+    np.savez(tmp_path / "bad.npz", **arrays(classes=np.array([{"a": 1}], object)))
+    with pytest.raises(DataError, match="cannot be read as .npz") as caught:
+        load("bad.npz", {}, tmp_path)
+    two_sentences(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "match"),
+    [
+        ("none.npz", "There is no file"),
+        ("none", "There is no data at"),
+        ("none.tar.gz", "There is no folder or archive"),
+        ("broken.npz", "cannot be read as .npz"),
+        ("notes.txt", "no kind of data"),
+        ("nowhere:make", "does not import: ModuleNotFoundError"),
+        ("mine:make_it", 'Did you mean "make"'),
+        ("mine:wrong", "returned a int"),
+        ("mine:breaks", "raised KeyError"),
+        (":x", "no python entry"),
+    ],
+)
+def test_what_cannot_be_loaded_is_said_in_two_sentences(source: str, match: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 and no more")
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "mine.py").write_text("def make(): return {}\ndef wrong(): return 3\ndef breaks(): return {}['gone']\n")
+    with pytest.raises(DataError, match=match) as caught:
+        load(source, {}, tmp_path)
+    two_sentences(caught.value)
+
+
+def test_a_python_entry_gives_arrays_and_takes_options(tmp_path: Path) -> None:
+    (tmp_path / "my_data.py").write_text(
+        "import numpy as np\n"
+        "def make(n=8):\n"
+        "    x = np.random.RandomState(0).rand(n + 4, 3)\n"
+        "    return dict(x_train=x[:n], y_train=[0, 1] * (n // 2), x_eval=x[n:], y_eval=[0, 1, 0, 1])\n"
+    )
+    data = load("my_data:make", {"n": 20}, tmp_path)
+    assert (len(data.train), len(data.calibration), len(data.evaluation)) == (10, 10, 4)
+    with pytest.raises(DataError, match="raised TypeError"):
+        load("my_data:make", {"m": 20}, tmp_path)
+
+
+def test_the_module_beside_this_plan_is_the_one_that_is_meant(tmp_path: Path) -> None:
+    for name, size in (("one", 3), ("two", 5)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "same_name.py").write_text(
+            f"import numpy as np\ndef make(): return dict(x_eval=np.eye({size})[:2], x_calib=np.eye({size})[2:3])\n"
+        )
+    assert load("same_name:make", {}, tmp_path / "one").evaluation.inputs.shape == (2, 3)
+    assert load("same_name:make", {}, tmp_path / "two").evaluation.inputs.shape == (2, 5)
+    assert load("same_name:make", {}, tmp_path / "one").evaluation.inputs.shape == (2, 3)
