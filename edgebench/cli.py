@@ -230,7 +230,9 @@ def compress(plan: str, out: str, as_json: bool, **asked: Any) -> None:
 @cli.command()
 @click.argument("run_folder", default="latest", metavar="[RUN]")
 @click.option("--results", default="results", metavar="FOLDER", show_default=True, help="Where results folders lie.")
-@click.option("--format", "form", metavar="NAME", help="Print one format (markdown, csv, json) instead of the table.")
+@click.option(
+    "--format", "form", metavar="NAME", help="Print one format (markdown, csv, json, svg) instead of the table."
+)
 def report(run_folder: str, results: str, form: str | None) -> None:
     """Write the tables of a run again from its folder (the same bytes every time), and print one."""
     from edgebench import plugins
@@ -393,7 +395,7 @@ def _write_tables(folder: RunFolder) -> None:
     from edgebench.report.table import build
 
     table = build(folder.run, folder.results())
-    for form, name in (("markdown", "table.md"), ("csv", "table.csv"), ("json", "table.json")):
+    for form, name in (("markdown", "table.md"), ("csv", "table.csv"), ("json", "table.json"), ("svg", "latency.svg")):
         folder.write_text(name, plugins.load("edgebench.reports", form)(table))
 
 
@@ -416,7 +418,7 @@ def _print_table(folder: RunFolder) -> None:
 
     console = _console()
     console.print(lines(build(folder.run, folder.results()), console.width))
-    _say(f"\nKept in {folder.path} (table.md, table.csv, table.json).")
+    _say(f"\nKept in {folder.path} (table.md, table.csv, table.json, latency.svg).")
 
 
 def _console(*, err: bool = False) -> Any:
