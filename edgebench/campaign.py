@@ -76,7 +76,7 @@ class Campaign:
             self._each("build", self._build)
             if self.job.task == "build":
                 return
-            self._each("check", self._check)
+            self._check_all()
             self._compare_with_first()
             self._generations()
             if any(metric.apart for metric in self.metrics.values()):
@@ -145,10 +145,21 @@ class Campaign:
             {"event": "built", "cell": work.cell.id, "artifact": answer["artifact"], "build_s": answer["build_s"]}
         )
 
+    def _check_all(self) -> None:
+        """Check cell after cell; where there are cores to spare the next worker imports while one is checked."""
+        waiting = list(self.alive)
+        ahead = 1 if (os.cpu_count() or 1) > 1 else 0
+        for i, track in enumerate(waiting):
+            for coming in waiting[i : i + 1 + ahead]:
+                if coming.child is None and coming in self.alive:
+                    self._guarded(coming, self._start)
+            if track in self.alive:
+                self._note(f"check {track.id}", 0)
+                self._guarded(track, self._check)
+
     def _check(self, track: Track) -> None:
         """Generation 0: memory first, then the accuracy of the whole data set and the gate, in a worker of its own."""
         expected = self.scratch / f"expected-{len(list(self.scratch.glob('expected-*')))}.npz"
-        self._start(track)
         track.prepared(0)
         track.open()
         for name, metric in self.metrics.items():
@@ -243,7 +254,8 @@ class Campaign:
     def _generation(self, generation: int, attempt: int, tracks: Sequence[Track]) -> None:
         todo = [t for t in tracks if t in self.alive and not t.has(generation)]
         self.crew.open_nurseries([t.work.cell.backend for t in todo])
-        for track in todo:
+        # A nursery takes as long as its runtime's import: the workers that start from nothing import meanwhile.
+        for track in sorted(todo, key=lambda t: self.crew.has_nursery(t.work.cell.backend)):
             self._guarded(track, self._start)
         for step in (lambda t: t.prepared(generation, attempt), Track.open, _warm):
             for track in self._still(todo):
@@ -252,7 +264,9 @@ class Campaign:
             for track in self.random.sample(self._still(todo), len(self._still(todo))):
                 self._guarded(track, self._slice)
         for track in self._still(todo):
-            self._guarded(track, Track.close)
+            track.ask_to_close()
+        for track in self._still(todo):
+            self._guarded(track, Track.closed)
             if track in self.alive:
                 self._keep(track)
                 self._step(f"generation {generation}: {track.id}")

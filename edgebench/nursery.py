@@ -55,6 +55,9 @@ class Crew:
             if backend.fork_safe and backend.module:
                 self._nurseries[name] = Nursery(backend.module, self._padded())
 
+    def has_nursery(self, backend: str) -> bool:
+        return backend in self._nurseries
+
     def close(self) -> None:
         for nursery in self._nurseries.values():
             nursery.close()

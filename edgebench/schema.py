@@ -173,7 +173,7 @@ class Protocol:
     slice_seconds: float = 0.1
     slice_inferences: int = 5
     slice_drop: int = 2
-    warmup_seconds: float = 0.5
+    warmup_seconds: float = 0.3
     warmup_inferences: int = 10
     warmup_cap: float = 5.0
     gate_buffers: int = 16

@@ -74,8 +74,17 @@ class Track:
 
     def close(self) -> None:
         """End the worker. A crash at the end is a failure too: it would be one in the field."""
+        self.ask_to_close()
+        self.closed()
+
+    def ask_to_close(self) -> None:
+        """The first half of `close`: several workers may be closing at once."""
         assert self.child is not None
-        self.ask({"do": "close"})
+        self.child.send({"do": "close"})
+
+    def closed(self) -> None:
+        assert self.child is not None
+        self._answer()
         child, self.child = self.child, None
         stderr = child.stderr_tail()
         code = child.close()

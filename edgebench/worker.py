@@ -309,8 +309,11 @@ def main() -> None:
     }
     for line in sys.stdin:
         message = json.loads(line)
-        if not _answer(out, commands[message["do"]], message) or message["do"] == "close":
-            break
+        if not _answer(out, commands[message["do"]], message):
+            sys.exit(1)
+        if message["do"] == "close":
+            sys.stderr.flush()
+            os._exit(0)  # the model is closed; taking a framework's modules apart would only cost a second
 
 
 def _answer(out: IO[str], command: Callable[[dict[str, Any]], dict[str, Any]], message: dict[str, Any]) -> bool:
