@@ -44,7 +44,9 @@ class Campaign:
         self.random = random.Random(job.protocol.seed)
         threads = max((w.cell.threads for w in job.work), default=1)
         facts = environment.preflight(threads=threads)
-        self.rung = isolation.choose(threads=threads)
+        self.rung = (
+            isolation.choose(threads=threads) if job.protocol.isolate else isolation.Rung(reason="not asked for")
+        )
         self.machine = {
             **facts,
             "warnings": list(environment.warnings(facts, threads)),
@@ -245,7 +247,7 @@ class Campaign:
 
     def _results(self) -> list[Result]:
         works = [t.work for t in self.alive]
-        return figures.conclude(works, self.past, self.metrics, self.protocol, self.environment)
+        return figures.conclude(works, self.past, self.metrics, self.protocol, self.environment, self.job.id)
 
     def _time_left(self, needed: float = 0.0) -> bool:
         budget = self.protocol.budget_seconds

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgebench.runner import Progress
+    from edgebench.schema import Result
     from edgebench.store import RunFolder
 
 RUN_EXAMPLES = """
@@ -233,18 +234,21 @@ def compress(plan: str, out: str, as_json: bool, **asked: Any) -> None:
 @click.option(
     "--format", "form", metavar="NAME", help="Print one format (markdown, csv, json, svg) instead of the table."
 )
-def report(run_folder: str, results: str, form: str | None) -> None:
+@click.option("--from-samples", is_flag=True, help="Make every figure anew from the raw samples, and write nothing.")
+def report(run_folder: str, results: str, form: str | None, from_samples: bool) -> None:
     """Write the tables of a run again from its folder (the same bytes every time), and print one."""
-    from edgebench import plugins
+    from edgebench import plugins, runner
     from edgebench.report.table import build
 
     folder = _open_latest(run_folder, results)
     render = plugins.load("edgebench.reports", form) if form else None
-    _write_tables(folder)
+    if not from_samples:
+        _write_tables(folder)
+    found = runner.rebuild(folder) if from_samples else folder.results()
     if render is not None:
-        _say(render(build(folder.run, folder.results())).rstrip("\n"))
+        _say(render(build(folder.run, found)).rstrip("\n"))
     else:
-        _print_table(folder)
+        _print_table(folder, found)
 
 
 @cli.command()
@@ -408,16 +412,16 @@ def _finish(folder: RunFolder, as_json: bool) -> None:
     if as_json:
         _say(plugins.load("edgebench.reports", "json")(build(folder.run, results)).rstrip("\n"))
     else:
-        _print_table(folder)
+        _print_table(folder, results)
     sys.exit(1 if any(r.status == "failed" for r in results) else 0)
 
 
-def _print_table(folder: RunFolder) -> None:
+def _print_table(folder: RunFolder, results: Sequence[Result]) -> None:
     from edgebench.report.table import build
     from edgebench.report.terminal import lines
 
     console = _console()
-    console.print(lines(build(folder.run, folder.results()), console.width))
+    console.print(lines(build(folder.run, results), console.width))
     _say(f"\nKept in {folder.path} (table.md, table.csv, table.json, latency.svg).")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,7 +57,12 @@ def rung_of(environment: Mapping[str, Any]) -> int:
 
 
 def conclude(
-    works: Sequence[Work], records: Records, metrics: Mapping[str, Metric], protocol: Protocol, environment: Options
+    works: Sequence[Work],
+    records: Records,
+    metrics: Mapping[str, Metric],
+    protocol: Protocol,
+    environment: Options,
+    campaign: str = "",
 ) -> list[Result]:
     """The Results of the cells that ran, with the verdicts of their table corrected for being many (Holm)."""
     rung = rung_of(environment)
@@ -75,8 +80,27 @@ def conclude(
         state, why = _state(work, own, comparison, protocol, rung)
         if state == "noisy":
             found = [_withheld(m, why) for m in found]
-        out.append(_result(work, own, tuple(found), {**noise(work, own), "state": state, "why": why}, environment))
+        noisy = {**noise(work, own), "state": state, "why": why}
+        out.append(replace(_result(work, own, tuple(found), noisy, environment), campaign=campaign))
     return out
+
+
+def rebuild(
+    results: Sequence[Result], samples: Iterable[Record], metrics: Mapping[str, Metric], protocol: Protocol
+) -> tuple[Result, ...]:
+    """The same results once more, every figure of the cells that ran made anew from the raw samples."""
+    records: dict[str, list[Record]] = {}
+    for record in samples:
+        records.setdefault(record["cell"], []).append(record)
+    fresh: dict[str, Result] = {}
+    for campaign in dict.fromkeys(r.campaign for r in results if r.status == "ok"):
+        group = [r for r in results if r.status == "ok" and r.campaign == campaign]
+        works = [
+            Work(cell=r.cell, artifact=r.artifact, data=r.artifact, baseline=r.baseline) for r in group if r.artifact
+        ]
+        for result in conclude(works, records, metrics, protocol, group[0].environment, campaign):
+            fresh[result.cell.id] = result
+    return tuple(fresh.get(r.cell.id, r) for r in results)
 
 
 def _size(work: Work) -> Measurement:
@@ -172,6 +196,7 @@ def _result(
         status="ok",
         measurements=found,
         artifact=work.artifact,
+        baseline=work.baseline,
         environment=environment,
         effective=Options(effective),
         noise=Options(noisy),

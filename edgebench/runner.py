@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgebench import environment, measure, plugins, ready, store
+from edgebench import environment, figures, measure, plugins, ready, store
 from edgebench import plan as plans
 from edgebench.backend import Backend
 from edgebench.devices import Device
@@ -212,8 +212,9 @@ def _measure(folder: RunFolder, prepared: Prepared, works: Sequence[Work], progr
     """Start the campaign on the device, hand it the job, and store what it says as it says it."""
     device = prepared.device
     pushed = [replace(w, artifact=device.push(w.artifact), data=_push_data(device, w.data)) for w in works]
+    earlier_campaigns = {r.campaign for r in folder.results()} - {""}
     job = Job(
-        id=folder.run.id,
+        id=f"{folder.run.id}.{len(earlier_campaigns) + 1}",
         work=tuple(pushed),
         metrics=tuple(dict.fromkeys((*METRICS, *prepared.plan.metrics))),
         protocol=prepared.plan.protocol,
@@ -247,6 +248,14 @@ def conduct(
     finally:
         child.kill()
         child.close()
+
+
+def rebuild(folder: RunFolder) -> tuple[Result, ...]:
+    """The results of a run with every figure made anew from its raw samples: the same, bit for bit."""
+    plan = from_json(Plan, dict(folder.run.plan))
+    names = dict.fromkeys((*METRICS, *plan.metrics))
+    metrics = {name: plugins.load("edgebench.metrics", name)() for name in names}
+    return figures.rebuild(folder.results(), folder.samples(), metrics, plan.protocol)
 
 
 def _push_data(device: Device, data: Artifact) -> Artifact:

@@ -169,6 +169,7 @@ class Protocol:
     withhold_half_width: float = 0.1
     cell_seconds: float = 60.0
     attempts: int = 3
+    isolate: bool = True
     rounds: int = 4
     slice_seconds: float = 0.1
     slice_inferences: int = 5
@@ -282,6 +283,9 @@ class Result:
     environment: Options = Options()
     windows: tuple[Window, ...] = ()
     artifact: Artifact | None = None
+    baseline: str | None = None
+    campaign: str = ""
+    """The job it was measured in: verdicts are corrected for the number of comparisons of one campaign."""
     reason: str = ""
     fix: str = ""
     stderr: str = ""

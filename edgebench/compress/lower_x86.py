@@ -206,7 +206,7 @@ def _saveable(graph: GraphModule) -> None:
 
 
 def _register_shapes() -> None:
-    """Tell torch.export what a prepack returns: a weight of the same shape. Once per process."""
+    """Tell torch.export what a prepack returns: a convolution's weight as it is, a linear one transposed. Once per process."""
     if getattr(_register_shapes, "done", False):
         return
     _register_shapes.done = True  # type: ignore[attr-defined]
@@ -214,8 +214,11 @@ def _register_shapes() -> None:
     def same(weight: Tensor, *_: Any) -> Tensor:
         return torch.empty_like(weight)
 
-    for name in ("onednn::qconv_prepack", "onednn::qlinear_prepack"):
-        torch.library.register_fake(name, same)
+    def transposed(weight: Tensor, *_: Any) -> Tensor:
+        return weight.new_empty(weight.shape[1], weight.shape[0])
+
+    torch.library.register_fake("onednn::qconv_prepack", same)
+    torch.library.register_fake("onednn::qlinear_prepack", transposed)
 
 
 def _facts(graph: GraphModule) -> dict[str, Any]:

@@ -30,6 +30,8 @@ def entropy(counts: NDArray[Any], edges: NDArray[Any], low: float, high: float) 
     zeros that a ReLU makes would outweigh all else; and at most 1 % of the values are clipped, since on spiky
     distributions (pixels) the divergence alone may cut off a quarter of them.
     """
+    if counts.sum() < len(counts):
+        return low, high  # fewer values than bins, as logits have, say nothing of a distribution
     half = len(counts) // 2
     sizes = (counts[half:] + counts[:half][::-1]).astype(np.float64)
     sizes[0] = sizes[1]

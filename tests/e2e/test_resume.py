@@ -109,3 +109,6 @@ def test_report_gives_the_same_bytes_again(tmp_path: Path, network: Path, edgebe
         (folder / name).unlink()
     assert edgebench("report").returncode == 0
     assert {name: (folder / name).read_bytes() for name in tables} == tables
+    for form, name in (("markdown", "table.md"), ("csv", "table.csv"), ("json", "table.json")):
+        rebuilt = edgebench("report", "--from-samples", "--format", form)
+        assert rebuilt.stdout.encode() == tables[name], "the raw samples give another table"
