@@ -63,6 +63,10 @@ class Energy(Metric):
     def figures(self, work: Work, records: Sequence[Record], protocol: Protocol) -> tuple[Measurement, ...]:
         out: list[Measurement] = []
         for record in (r["energy"] for r in records if r.get("energy")):
+            if not record["meters"]:
+                out.append(
+                    Measurement(metric="energy", unit="J", phase="load", source="no meter", note="no meter was found")
+                )
             for meter in record["meters"]:
                 out += _figures(meter, record["inferences"] * work.cell.batch)
         return tuple(out)

@@ -93,7 +93,7 @@ def b5() -> dict[str, Any]:
     """Three hogs for 40 % of the campaign: the ratio moves <= 1.5 % and the cells <= 3 %."""
     quiet, burst = [], []
     for _ in range(6):
-        results, records = campaign(pair(), FIVE)
+        results, _ = campaign(pair(), FIVE)
         quiet.append((ratio(results["int8"]), latency(results["fp32"]), latency(results["int8"])))
         burst.append(_with_burst())
     moves = [_move([q[i] for q in quiet], [b[i] for b in burst]) for i in range(3)]

@@ -1,0 +1,169 @@
+"""From made-up records to figures: what is clean, what is paired, what is withheld, and what is called faster."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from edgebench import figures
+from edgebench.metrics.latency import Latency, judge, timed
+from edgebench.schema import DEFAULT, Artifact, Cell, Options, Result, Work
+
+ARTIFACT = Artifact(format="onnx", path="m.onnx", sha256="0", size=1000)
+PROTOCOL = replace(DEFAULT, least_generations=5)
+
+
+def work(recipe: str = "base", baseline: str | None = None) -> Work:
+    cell = Cell(model="m", recipe=recipe, backend="b", device="d")
+    return Work(cell=cell, artifact=ARTIFACT, data=ARTIFACT, baseline=baseline or cell.id)
+
+
+def taken(walls: Sequence[int], delays: Sequence[int] | None = None, drop: int = 0, **evidence: Any) -> dict[str, Any]:
+    delays = delays or [0] * len(walls)
+    groups = [[1, i % 16, w, d, 0, 0] for i, (w, d) in enumerate(zip(walls, delays, strict=True))]
+    return {"wall_ns": list(walls), "groups": groups, "drop": drop, "evidence": evidence, "window": [0.0, 1.0]}
+
+
+def record(made: Work, generation: int, *slices: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    return {"cell": made.cell.id, "generation": generation, "slices": list(slices), "load_s": 0.1, **more}
+
+
+def campaign(made: Work, scale: float, seed: int, generations: int = 6, noise: float = 0.003) -> list[dict[str, Any]]:
+    draw = random.Random(seed)
+    out = [record(made, 0)]
+    for g in range(1, generations + 1):
+        level = scale * draw.gauss(1, noise)
+        out.append(
+            record(made, g, *(taken([round(1e6 * level * draw.gauss(1, 0.01)) for _ in range(30)]) for _ in range(4)))
+        )
+    return out
+
+
+def conclude(
+    records: Mapping[str, Sequence[Any]], *works: Work, environment: Mapping[str, Any] | None = None
+) -> list[Result]:
+    return figures.conclude(works, records, {"latency": Latency()}, PROTOCOL, Options(environment or {}))
+
+
+def test_only_samples_that_were_not_made_to_wait_make_the_median() -> None:
+    walls = [1_000_000] * 10 + [9_000_000] * 8
+    found = judge(record(work(), 1, taken(walls, [0] * 10 + [5_000_000] * 8)), threads=1)
+    assert found is not None
+    assert (found.calls, found.clean) == (18, 10)
+    assert found.median == pytest.approx(1e-3)
+    assert found.all_median == pytest.approx(1e-3)
+
+
+def test_the_first_samples_of_a_slice_are_dropped_but_still_spoil_their_followers() -> None:
+    slow_start = taken([5_000_000, 5_000_000, *[1_000_000] * 8], drop=2)
+    found = judge(record(work(), 1, slow_start), threads=1)
+    assert found is not None
+    assert found.calls == 8
+    assert found.median == pytest.approx(1e-3)
+
+
+def test_with_few_clean_samples_those_after_a_clean_one_speak() -> None:
+    walls = [1_000_000] * 40 + [3_000_000] * 60
+    delays = [0] * 40 + [2_000_000] * 60
+    found = judge(record(work(), 1, taken(walls, delays)), threads=1)
+    assert found is not None
+    assert found.clean == 40
+    assert found.after_clean == 39
+    assert found.median == pytest.approx(1e-3)
+
+
+def test_a_slice_from_which_the_hypervisor_took_time_has_no_clean_sample() -> None:
+    found = judge(record(work(), 1, taken([1_000_000] * 10, steal_s=0.01)), threads=1)
+    assert found is not None
+    assert found.clean == 0
+    assert found.median is None
+
+
+def test_the_last_attempt_counts_and_the_check_does_not() -> None:
+    made = work()
+    records = [record(made, 0), record(made, 1, taken([1])), record(made, 2, taken([1]), attempt=1), record(made, -1)]
+    assert [r["generation"] for r in timed(records)] == [2]
+
+
+def test_a_true_difference_is_called_and_the_interval_holds_it() -> None:
+    base, fast = work(), work("fast", work().cell.id)
+    records = {base.cell.id: campaign(base, 1.0, 1), fast.cell.id: campaign(fast, 0.8, 2)}
+    result = conclude(records, base, fast)[1]
+    speedup = result.get("speedup")
+    assert speedup is not None
+    assert speedup.interval is not None
+    assert speedup.note == "faster"
+    assert speedup.interval.low < 1.25 < speedup.interval.high
+    assert result.noise["state"] == "valid"
+
+
+def test_the_same_network_is_called_the_same_and_the_baseline_has_no_speedup() -> None:
+    base, again = work(), work("again", work().cell.id)
+    records = {base.cell.id: campaign(base, 1.0, 1), again.cell.id: campaign(again, 1.0, 2)}
+    results = conclude(records, base, again)
+    assert results[0].get("speedup") is None
+    speedup = results[1].get("speedup")
+    assert speedup is not None
+    assert speedup.note == "same"
+
+
+def test_many_comparisons_of_nothing_do_not_make_a_difference() -> None:
+    base = work()
+    others = [work(f"v{i}", base.cell.id) for i in range(30)]
+    records = {base.cell.id: campaign(base, 1.0, 99, generations=5)}
+    records |= {o.cell.id: campaign(o, 1.0, i, generations=5, noise=0.02) for i, o in enumerate(others)}
+    verdicts = [m.note for r in conclude(records, base, *others)[1:] if (m := r.get("speedup")) and m.value is not None]
+    assert "faster" not in verdicts
+    assert "slower" not in verdicts
+
+
+def test_a_noisy_cell_keeps_its_samples_and_loses_its_figures() -> None:
+    made = work()
+    records = [record(made, 0)]
+    records += [record(made, g, taken([1_000_000] * 60, [900_000] * 55 + [0] * 5)) for g in range(1, 7)]
+    (result,) = conclude({made.cell.id: records}, made)
+    latency = result.get("latency")
+    assert latency is not None
+    assert result.status == "ok"
+    assert result.noise["state"] == "noisy"
+    assert latency.value is None
+    assert latency.note.startswith("noisy: ")
+    assert result.noise["calls"] == 360
+    load = result.get("load")
+    assert load is not None
+    assert load.value == pytest.approx(0.1)
+
+
+def test_throttling_during_a_slice_is_never_valid() -> None:
+    made = work()
+    records = [record(made, 0)]
+    records += [
+        record(made, g, *(taken([1_000_000] * 30, throttle={"core": 1}) for _ in range(4))) for g in range(1, 7)
+    ]
+    (result,) = conclude({made.cell.id: records}, made)
+    assert result.noise["state"] == "throttled"
+
+
+def test_no_p99_under_662_samples_and_no_p90_under_64() -> None:
+    made = work()
+    few = conclude({made.cell.id: [record(made, 1, taken([1_000_000] * 63))]}, made)[0]
+    enough = conclude({made.cell.id: [record(made, 1, taken([1_000_000] * 662))]}, made)[0]
+    notes = {m.metric: m.note for m in few.measurements}
+    assert notes["latency_p90"].endswith(("n < 64", "generations gave usable samples"))
+    bare = {m.metric: m for m in Latency().figures(made, [record(made, 1, taken([1_000_000] * 63))], PROTOCOL)}
+    assert (bare["latency_p90"].value, bare["latency_p90"].note) == (None, "n < 64")
+    full = {m.metric: m for m in Latency().figures(made, [record(made, 1, taken([1_000_000] * 662))], PROTOCOL)}
+    assert full["latency_p99"].value == pytest.approx(1e-3)
+    assert enough.cell == made.cell
+
+
+def test_figures_made_twice_are_identical() -> None:
+    base, fast = work(), work("fast", work().cell.id)
+    records = {base.cell.id: campaign(base, 1.0, 1), fast.cell.id: campaign(fast, 0.8, 2)}
+    results = conclude(records, base, fast)
+    samples = [r for own in records.values() for r in own]
+    assert figures.rebuild(results, samples, {"latency": Latency()}, PROTOCOL) == tuple(results)
