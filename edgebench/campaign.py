@@ -219,7 +219,7 @@ class Campaign:
         todo = list(tracks)
         for i in range(1, p.most_generations + 1):
             began = measure.monotonic()
-            self._generation(last + i, attempt, todo)
+            self._generation(last + i, attempt, todo, last=i >= p.most_generations)
             seconds = measure.monotonic() - began
             open_ratios = {t.id: w for t in self._still(tracks) if (w := self._half_width(t)) is not None}
             widths.append(list(open_ratios.values()))
@@ -253,15 +253,20 @@ class Campaign:
         budget = self.protocol.budget_seconds
         return budget is None or measure.monotonic() - self.started + needed <= budget
 
-    def _generation(self, generation: int, attempt: int, tracks: Sequence[Track]) -> None:
+    def _generation(self, generation: int, attempt: int, tracks: Sequence[Track], last: bool) -> None:
         todo = [t for t in tracks if t in self.alive and not t.has(generation)]
         self.crew.open_nurseries([t.work.cell.backend for t in todo])
         # A nursery takes as long as its runtime's import: the workers that start from nothing import meanwhile.
         for track in sorted(todo, key=lambda t: self.crew.has_nursery(t.work.cell.backend)):
             self._guarded(track, self._start)
-        for step in (lambda t: t.prepared(generation, attempt), Track.open, _warm):
+        for step in (lambda t: t.prepared(generation, attempt), Track.open):
             for track in self._still(todo):
                 self._guarded(track, step)
+        if not last:
+            self.crew.prepare_nurseries([t.work.cell.backend for t in todo])
+        for track in self._still(todo):
+            self._guarded(track, _warm)
+        self.crew.quiet()
         for _ in range(self.protocol.rounds):
             for track in self.random.sample(self._still(todo), len(self._still(todo))):
                 self._guarded(track, self._slice)
@@ -272,7 +277,7 @@ class Campaign:
             if track in self.alive:
                 self._keep(track)
                 self._step(f"generation {generation}: {track.id}")
-        self.crew.close()
+        self.crew.end_generation()
 
     def _still(self, todo: Sequence[Track]) -> list[Track]:
         return [t for t in todo if t in self.alive]

@@ -36,6 +36,7 @@ class Crew:
     def __init__(self, draw: random.Random, adopt: Callable[[int], None], memory_limit: int | None) -> None:
         self._draw, self._adopt, self._memory_limit = draw, adopt, memory_limit
         self._nurseries: dict[str, Nursery] = {}
+        self._coming: dict[str, Nursery] = {}
 
     def start(self, backend: str) -> Child:
         """A fresh worker for a cell of this backend. Raises ChildDied when its nursery could not import the runtime."""
@@ -50,18 +51,40 @@ class Crew:
 
     def open_nurseries(self, backends: Sequence[str]) -> None:
         """One for each runtime that several workers will need. New ones every generation: each has its own layout."""
-        for name in sorted({n for n in backends if backends.count(n) > 1}):
-            backend = plugins.backend(name)
-            if backend.fork_safe and backend.module:
-                self._nurseries[name] = Nursery(backend.module, self._padded())
+        for name in self._worth_one(backends):
+            self._nurseries[name] = self._coming.pop(name) if name in self._coming else self._new(name)
+
+    def prepare_nurseries(self, backends: Sequence[str]) -> None:
+        """Let those of the next generation import already, while this one warms up; `quiet` waits for the end of it."""
+        for name in self._worth_one(backends):
+            if name not in self._coming:
+                self._coming[name] = self._new(name)
+
+    def quiet(self) -> None:
+        """Wait until no nursery is importing any more: nothing of ours may run beside a slice."""
+        for nursery in self._coming.values():
+            nursery.wait_until_ready()
+
+    def _worth_one(self, backends: Sequence[str]) -> list[str]:
+        kinds = {name: plugins.backend(name) for name in set(backends) if backends.count(name) > 1}
+        return sorted(name for name, kind in kinds.items() if kind.fork_safe and kind.module)
+
+    def _new(self, name: str) -> Nursery:
+        return Nursery(plugins.backend(name).module, self._padded())
 
     def has_nursery(self, backend: str) -> bool:
         return backend in self._nurseries
 
-    def close(self) -> None:
+    def end_generation(self) -> None:
         for nursery in self._nurseries.values():
             nursery.close()
         self._nurseries.clear()
+
+    def close(self) -> None:
+        self.end_generation()
+        for nursery in self._coming.values():
+            nursery.close()
+        self._coming.clear()
 
     def _padded(self) -> dict[str, str]:
         """An environment that makes the stack begin elsewhere: one memory layout must not decide a table."""
@@ -102,6 +125,11 @@ class Nursery:
             os.close(stdout_write)
         process = Forked(self, pid, os.fdopen(stdin_write, "wb"), os.fdopen(stdout_read, "rb"))
         return Child(process, stderr, memory_limit=memory_limit)
+
+    def wait_until_ready(self) -> None:
+        """Until its runtime is imported, or it failed to (the next fork will say so)."""
+        with contextlib.suppress(OSError, ValueError):
+            self._ask({"do": "ready"})
 
     def status(self, pid: int) -> int | None:
         """The exit status of one of its workers; None while it runs."""
@@ -171,8 +199,10 @@ def main() -> None:
             for fd in fds:
                 os.close(fd)
             link.sendall(json.dumps({"pid": pid}).encode())
-        else:
+        elif message["do"] == "status":
             link.sendall(json.dumps({"code": _exit_status(message["pid"])}).encode())
+        else:
+            link.sendall(b"{}")
 
 
 def _become_worker(fds: list[int], run: Any) -> None:

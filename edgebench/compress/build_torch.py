@@ -92,12 +92,10 @@ class TorchBuild(Build):
     def _step(self, step: Step, method: methods.Method, before: Network) -> Network:
         key = kept.key_of(
             parent=before.key,
-            step=step,
+            step=step.method,
             options=to_json(dataclasses.asdict(method)),  # type: ignore[call-overload]
             method=[plugins.origin(methods.GROUP, step.method), code.of(type(method))],
             entries=_code(getattr(method, "entries", ()), self.base),
-            data=self.data.sha256,
-            seed=self.seed,
         )
 
         def make() -> Made:

@@ -30,22 +30,21 @@ def fit(
 ) -> nn.Module:
     """Train in place, in float32 on the CPU; returns the network in eval mode.
 
-    The order of the samples comes from `context.seed` alone. Raises DataError without labels to learn from, and
+    All chance comes from `context.seed`. Raises DataError without labels to learn from, and
     ModelError when the loss stops being a number.
     """
     inputs, labels = _training_set(context)
     batches = max(1, len(inputs) // batch_size)  # a batch of one left over would break batch norm
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * batches)
-    order = torch.Generator().manual_seed(context.seed)
     work = macs(model, inputs[:1]) * len(inputs) // batches
-    # Dropout and the like draw from the global stream: restored after, so that nothing else moves with it.
+    # The order of the samples and dropout draw from the global stream, which is restored afterwards.
     with threads_for(work), torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(context.seed)
         for epoch in range(epochs):
             model.train()
             total = 0.0
-            for index in torch.randperm(len(inputs), generator=order).tensor_split(batches):
+            for index in torch.randperm(len(inputs)).tensor_split(batches):
                 value = loss(model(inputs[index]), labels[index], index)
                 optimizer.zero_grad()
                 value.backward()  # type: ignore[no-untyped-call]
