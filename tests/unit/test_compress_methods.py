@@ -83,7 +83,7 @@ def test_quantize_must_be_last() -> None:
     methods.check_recipe(recipe(quantize))
     methods.check_recipe(recipe(train, prune, step("finetune"), quantize))
     for wrong in (recipe(quantize, prune), recipe(train, quantize, step("finetune")), recipe(quantize, quantize)):
-        with pytest.raises(PlanError, match='network in int8 can be neither.*Make "quantize" the last step'):
+        with pytest.raises(PlanError, match=r'network in int8 can be neither.*Make "quantize" the last step'):
             methods.check_recipe(wrong)
 
 
@@ -143,10 +143,10 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("stranger")
 def test_a_strangers_method_is_found_and_checked_as_ours() -> None:
     assert vars(methods.parse(step("round", digits=2))) == {"digits": 2}
-    with pytest.raises(PlanError, match='Did you mean "digits"'):
+    with pytest.raises(PlanError, match=r'Did you mean "digits"'):
         methods.parse(step("round", digit=2))
     methods.check_recipe(recipe(step("round"), step("quantize")))
-    with pytest.raises(PlanError, match='"hollow" of acme-methods 1.0 lacks name|is no dataclass'):
+    with pytest.raises(PlanError, match=r'"hollow" of acme-methods 1.0 lacks name|is no dataclass'):
         methods.parse(step("hollow"))
     found = {m["name"]: m for m in methods.describe()}
     assert found["round"]["summary"] == "Round every weight to so many digits."

@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from compress_helpers import context, network, stripes
+from compress_helpers import ENTRY, OPTIONS, context, network, stripes
 from torch import nn
 
 from edgebench.compress import checkpoint
@@ -34,7 +35,7 @@ def test_multiply_accumulates_are_counted_as_by_hand() -> None:
 @pytest.mark.parametrize(("ranking", "budget"), [("local", 0.5), ("global", 0.3)])
 def test_the_budget_is_hit_within_two_percent(importance: str, ranking: str, budget: float) -> None:
     model, where = network(), context()
-    pruned = Prune(macs=budget, importance=importance, ranking=ranking).apply(model, where)  # type: ignore[arg-type]
+    pruned: Any = Prune(macs=budget, importance=importance, ranking=ranking).apply(model, where)  # type: ignore[arg-type]
     left = macs(pruned, EXAMPLE[:1]) / macs(model, EXAMPLE[:1])
     assert abs(left - budget) <= 0.02 * budget
     assert where.facts["macs_left"] == left
@@ -47,23 +48,29 @@ def test_l2_removes_the_smallest_filters() -> None:
     model = network()
     with torch.no_grad():
         model.blocks[0].conv1.weight[::2] *= 1e-3
-    pruned = Prune(macs=0.5).apply(model, context())
+    pruned: Any = Prune(macs=0.5).apply(model, context())
     kept = pruned.blocks[0].conv1.weight.flatten(1).norm(dim=1)
     assert len(kept) < 8
     assert sum(kept > 0.1) == min(4, len(kept))
 
 
-def test_round_to_keeps_multiples() -> None:
-    pruned = Prune(macs=0.56, round_to=2, ranking="global").apply(network(), context())
-    counts = {m.out_channels for m in pruned.modules() if isinstance(m, nn.Conv2d)}
-    assert all(count % 2 == 0 for count in counts)
+def counts(model: nn.Module) -> list[int]:
+    return [m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d)]
+
+
+def test_channels_stay_multiples_of_round_to_and_of_as_much_as_fits_if_none_is_given() -> None:
+    pruned: Any = Prune(macs=0.56, round_to=2, ranking="global").apply(network(), context())
+    assert all(count % 2 == 0 for count in counts(pruned))
+    wide = load_module(ModelSpec(name="w", source=ENTRY, options=Options({**OPTIONS, "width": 32})), Path())
+    assert all(count % 8 == 0 for count in counts(Prune(macs=0.5).apply(wide, context())))
+    assert any(count % 8 for count in counts(Prune(macs=0.5).apply(network(), context())))
 
 
 def test_a_layer_that_is_kept_keeps_its_channels() -> None:
-    pruned = Prune(macs=0.6, keep="blocks.1.conv1").apply(network(), context())
+    pruned: Any = Prune(macs=0.6, keep="blocks.1.conv1").apply(network(), context())
     assert pruned.blocks[1].conv1.out_channels == 16
     assert pruned.blocks[2].conv1.out_channels < 32
-    with pytest.raises(ModelError, match='"blocks.1.conv11".*Did you mean "blocks.1.conv1"'):
+    with pytest.raises(ModelError, match=r'"blocks.1.conv11".*Did you mean "blocks.1.conv1"'):
         Prune(macs=0.6, keep="blocks.1.conv11").apply(network(), context())
 
 
@@ -75,13 +82,13 @@ def test_a_budget_out_of_reach_names_the_nearest() -> None:
 
 
 def test_a_network_without_layers_is_refused() -> None:
-    with pytest.raises(ModelError, match="runs no convolution"):
+    with pytest.raises(ModelError, match=r"runs no convolution"):
         Prune(macs=0.5).apply(nn.Flatten(), context())
 
 
 def test_a_pruned_network_is_built_again_in_a_fresh_process(tmp_path: Path) -> None:
     where = context()
-    pruned = Prune(macs=0.5).apply(network(), where)
+    pruned: Any = Prune(macs=0.5).apply(network(), where)
     described = checkpoint.save(pruned, where.architecture, tmp_path, Path(), EXAMPLE)
     assert described.changes["stem.0"]["out_channels"] == pruned.stem[0].out_channels
     code = (
@@ -99,11 +106,11 @@ def test_a_pruned_network_is_built_again_in_a_fresh_process(tmp_path: Path) -> N
 def test_a_change_that_cannot_be_described_is_refused(tmp_path: Path) -> None:
     model, where = network(), context()
     model.pool = nn.MaxPool2d(3)
-    with pytest.raises(ModelError, match="has other modules now"):
+    with pytest.raises(ModelError, match=r"has other modules now"):
         checkpoint.save(model, where.architecture, tmp_path, Path(), EXAMPLE)
     hidden = network()
-    hidden.stem[0].forward = lambda x: torch.zeros(len(x), 8, 12, 12)  # type: ignore[method-assign]
-    with pytest.raises(ModelError, match="answers otherwise"):
+    hidden.stem[0].forward = lambda x: torch.zeros(len(x), 8, 12, 12)
+    with pytest.raises(ModelError, match=r"answers otherwise"):
         checkpoint.save(hidden, where.architecture, tmp_path, Path(), EXAMPLE)
 
 
@@ -115,7 +122,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     described["entry"] = "torch.nn:Flatten"
     described["options"] = {}
     file.write_text(json.dumps(described))
-    with pytest.raises(ModelError, match="not the one that was saved"):
+    with pytest.raises(ModelError, match=r"not the one that was saved"):
         checkpoint.load(tmp_path, Path())
 
 
@@ -132,12 +139,12 @@ def test_tied_weights_and_plain_attributes_survive(tmp_path: Path) -> None:
         "    def forward(self, x):\n"
         "        return self.b(self.a(x.flatten(1))) * self.factor\n"
     )
-    model = load_module(ModelSpec(name="t", source="tied:Net"), tmp_path)
-    model.factor = 3.0  # type: ignore[assignment]
+    model: Any = load_module(ModelSpec(name="t", source="tied:Net"), tmp_path)
+    model.factor = 3.0
     folder = tmp_path / "out"
     folder.mkdir()
     described = checkpoint.save(model, Architecture(entry="tied:Net"), folder, tmp_path, EXAMPLE)
     assert described.changes == Options({"": {"factor": 3.0}})
-    again = checkpoint.load(folder, tmp_path)
+    again: Any = checkpoint.load(folder, tmp_path)
     assert again.a.weight is again.b.weight
     assert torch.equal(again(EXAMPLE), model(EXAMPLE))

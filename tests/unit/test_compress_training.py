@@ -64,13 +64,13 @@ def test_a_loss_that_is_no_number_stops_training() -> None:
     model = network()
     with torch.no_grad():
         model.classifier.weight.fill_(float("nan"))
-    with pytest.raises(ModelError, match="stopped being a number in epoch 1 of test.*Lower lr"):
+    with pytest.raises(ModelError, match=r"stopped being a number in epoch 1 of test.*Lower lr"):
         Train(epochs=2).apply(model, context())
 
 
 def test_without_labels_there_is_nothing_to_learn_from() -> None:
     data = replace(stripes(), train=Split(stripes().train.inputs, None))
-    with pytest.raises(DataError, match="no labelled training samples"):
+    with pytest.raises(DataError, match=r"no labelled training samples"):
         Train(epochs=1).apply(network(), context(data))
 
 
@@ -97,7 +97,7 @@ def test_the_gradient_of_hinton_hardly_depends_on_the_temperature() -> None:
     sizes = []
     for temperature in (10.0, 40.0):
         student = torch.tensor([[0.3, -0.1, 0.2]], requires_grad=True)
-        hinton(student, torch.tensor([[1.0, 0.0, -1.0]]), temperature).backward()
+        hinton(student, torch.tensor([[1.0, 0.0, -1.0]]), temperature).backward()  # type: ignore[no-untyped-call]
         sizes.append(float(student.grad.norm()))  # type: ignore[union-attr]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.1)
 
@@ -121,5 +121,5 @@ def test_a_student_with_other_classes_is_refused(teacher: nn.Module) -> None:
     step = Distill(student=ENTRY, student_options=Options(classes=5, in_channels=1, width=4))
     with pytest.raises(ModelError, match=r"answers \[5\], its teacher \[3\].*student_options"):
         step.apply(teacher, context())
-    with pytest.raises(ModelError, match="does not import"):
+    with pytest.raises(ModelError, match=r"does not import"):
         Distill(student="nowhere:net").apply(teacher, context())

@@ -131,7 +131,7 @@ def test_a_set_to_evaluate_a_trained_network_needs_no_training_samples() -> None
 def test_a_sample_in_two_splits_is_refused(first: str, second: str) -> None:
     given_arrays = arrays(x_calib=np.random.RandomState(9).rand(6, 1, 4, 4))
     given_arrays[first][1] = given_arrays[second][0]
-    with pytest.raises(DataError, match="1 .* samples of mine are also .* samples") as caught:
+    with pytest.raises(DataError, match=r"1 .* samples of mine are also .* samples") as caught:
         from_arrays("mine", given_arrays)
     two_sentences(caught.value)
 
@@ -157,17 +157,17 @@ def test_arrays_that_are_no_data_set_are_refused(change: dict[str, Any], match: 
 
 
 def test_a_set_without_evaluation_is_refused() -> None:
-    with pytest.raises(DataError, match="has no x_eval"):
+    with pytest.raises(DataError, match=r"has no x_eval"):
         from_arrays("mine", {"x_train": np.zeros((4, 2))})
     none = Split(np.zeros((0, 2), np.float32), None)
     one = Split(np.ones((1, 2), np.float32), None)
-    with pytest.raises(DataError, match="no calibration samples"):
+    with pytest.raises(DataError, match=r"no calibration samples"):
         make("mine", one, none, one)
 
 
 def test_pickled_arrays_are_not_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", **arrays(classes=np.array([{"a": 1}], object)))
-    with pytest.raises(DataError, match="cannot be read as .npz") as caught:
+    with pytest.raises(DataError, match=r"cannot be read as .npz") as caught:
         load("bad.npz", {}, tmp_path)
     two_sentences(caught.value)
 
@@ -205,7 +205,7 @@ def test_a_python_entry_gives_arrays_and_takes_options(tmp_path: Path) -> None:
     )
     data = load("my_data:make", {"n": 20}, tmp_path)
     assert (len(data.train), len(data.calibration), len(data.evaluation)) == (10, 10, 4)
-    with pytest.raises(DataError, match="raised TypeError"):
+    with pytest.raises(DataError, match=r"raised TypeError"):
         load("my_data:make", {"m": 20}, tmp_path)
 
 

@@ -176,7 +176,7 @@ def test_the_command_line_narrows_a_plan() -> None:
 
 def test_options_that_a_backend_does_not_have_are_refused() -> None:
     plans.check_backend_options(read(GOOD), BACKENDS)
-    with pytest.raises(PlanError, match='no option "hnt".*Did you mean "hint"'):
+    with pytest.raises(PlanError, match=r'no option "hnt".*Did you mean "hint"'):
         plans.check_backend_options(read(GOOD.replace("hint =", "hnt =")), BACKENDS)
 
 
