@@ -100,7 +100,7 @@ def prepare(plan: Plan, device: Device) -> Prepared:
         from edgebench.data import load
 
         data = load(plan.data, plan.data_options, Path(plan.base))
-        pipeline.check(plan.model, data, base=Path(plan.base))
+        pipeline.check(plan.model, data, base=Path(plan.base), recipes=plan.recipes)
     return Prepared(plan=plan, device=device, squares=squares, data=data)
 
 

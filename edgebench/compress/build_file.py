@@ -13,7 +13,7 @@ from edgebench.compress import cache as kept
 from edgebench.compress import lower, methods
 from edgebench.compress.build import Build
 from edgebench.compress.context import Architecture, Context
-from edgebench.compress.model_file import check_onnx
+from edgebench.compress.model_file import check_onnx, external_files
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.data import DataSet
 from edgebench.errors import ModelError, PlanError
@@ -88,6 +88,7 @@ class FileBuild(Build):
             method.apply(None, context)
             self.quantization = context.quantization
         self.sha256 = kept.sha256(self.path)
+        self.name = kept.key_of(files=[kept.sha256(p) for p in (self.path, *external_files(self.path))])
 
     def artifact(self, name: str) -> Artifact:
         if lower.get(name).needs_torch:
@@ -98,10 +99,10 @@ class FileBuild(Build):
         return super().artifact(name)
 
     def key(self) -> str:
-        return self.sha256
+        return self.name
 
     def parent_key(self) -> str:
-        return self.sha256
+        return self.name
 
     def origin(self) -> str:
         return self.sha256

@@ -127,13 +127,10 @@ def check_parity(path: Path, example: Tensor, wanted: Tensor) -> None:
             )
 
 
-def open_session(path: Path | bytes, level: str = "all") -> Any:
-    """An onnxruntime session on the CPU, silent; `level` of graph optimisation "all" or "none"."""
+def open_session(path: Path) -> Any:
+    """An onnxruntime session on the CPU that says nothing."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    if level == "none":
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    source = path if isinstance(path, bytes) else str(path)
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

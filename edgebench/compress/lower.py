@@ -52,10 +52,10 @@ def get(name: str) -> Lowering:
 
 
 def _onnx(request: Request, path: Path) -> Mapping[str, Any]:
-    import shutil
-
     if request.model is None or request.example is None:
-        shutil.copyfile(request.onnx(), path)
+        from edgebench.compress import lower_onnx
+
+        lower_onnx.copy(request.onnx(), path)
         return {}
     from edgebench.compress import export
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench.compress import ranges
+from edgebench.compress.model_file import external_files
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.errors import DataError, ModelError
 
@@ -47,6 +49,16 @@ def quantize(source: Path, samples: NDArray[Any], asked: Quantize, path: Path, *
     return _finish(path)
 
 
+def copy(source: Path, path: Path) -> None:
+    """Copy an ONNX file, taking weights that lie beside it into it."""
+    import onnx
+
+    if external_files(source):
+        path.write_bytes(onnx.load(source).SerializeToString(deterministic=True))
+    else:
+        shutil.copyfile(source, path)
+
+
 def check_samples(samples: NDArray[Any]) -> None:
     if not len(samples) or float(samples.min()) == float(samples.max()):
         raise DataError(
@@ -61,12 +73,13 @@ def _prepare(source: Path, path: Path) -> None:
     from onnx import version_converter
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    model = onnx.load(source)
+    whole = path.with_name("whole.onnx")
+    copy(source, whole)
+    model = onnx.load(whole)
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     if opset < OLDEST:
-        source = path.with_name("converted.onnx")
-        onnx.save(version_converter.convert_version(model, CONVERTED), source)
-    quant_pre_process(str(source), str(path), skip_symbolic_shape=True)
+        onnx.save(version_converter.convert_version(model, CONVERTED), whole)
+    quant_pre_process(str(whole), str(path), skip_symbolic_shape=True)
 
 
 def _reader(name: str, parts: list[NDArray[Any]]) -> Any:

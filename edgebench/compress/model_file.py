@@ -69,13 +69,24 @@ def _tensors(graph: Any) -> Iterator[Any]:
                 yield from _tensors(inner)
 
 
-def _check_external(model: Any, path: Path) -> None:
+def external_files(path: Path) -> list[Path]:
+    """The files beside an ONNX file that hold its weights; none if it holds them itself."""
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    return sorted({path.parent / where.get("location", "") for where in _external(model)})
+
+
+def _external(model: Any) -> Iterator[dict[str, str]]:
     import onnx
 
     for tensor in _tensors(model.graph):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        where = {entry.key: entry.value for entry in tensor.external_data}
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            yield {entry.key: entry.value for entry in tensor.external_data}
+
+
+def _check_external(model: Any, path: Path) -> None:
+    for where in _external(model):
         file = path.parent / where.get("location", "")
         end = int(where.get("offset", 0)) + int(where.get("length", 0))
         if not file.is_file():

@@ -11,6 +11,8 @@ from edgebench.compress.build_file import FileBuild
 from edgebench.compress.build_torch import TorchBuild
 from edgebench.compress.context import Progress, silent
 from edgebench.data import DataSet
+from edgebench.data.entry import resolve
+from edgebench.errors import ModelError
 from edgebench.schema import Artifact, ModelSpec, Options, Recipe
 
 
@@ -33,8 +35,11 @@ def is_file(spec: ModelSpec) -> bool:
     return spec.source.lower().endswith(".onnx")
 
 
-def check(spec: ModelSpec, data: DataSet, *, base: Path) -> None:
-    """Load the model and run it on a few samples; nothing is written. Raises ModelError."""
+def check(spec: ModelSpec, data: DataSet, *, base: Path, recipes: Sequence[Recipe] = ()) -> None:
+    """Load the model and run it on a few samples; import what the recipes name. Nothing is written. Raises ModelError."""
+    for step in (step for recipe in recipes for step in recipe.steps):
+        for entry in getattr(methods.parse(step), "entries", ()):
+            resolve(entry, base, ModelError)
     if is_file(spec):
         build_file.check_file(Path(base, spec.source), data)
         return

@@ -7,6 +7,8 @@ multiply-accumulates: the ratio is therefore found by bisection on what is left.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 0.02
 """Of the budget: 50 % of the MACs may come out as 49 % to 51 %."""
+ROUNDINGS = (8, 4, 2, 1)
 TRIALS = 14
 NUDGED = 32
 """Layers whose width is tried one by one, when nothing coarser hits the budget."""
@@ -30,27 +33,31 @@ NUDGED = 32
 def to_budget(model: nn.Module, asked: Prune, context: Context) -> tuple[nn.Module, float]:
     """A pruned copy of the network and the fraction of its MACs that is left. Raises ModelError."""
     example = tensor(context.data.evaluation.inputs[:1])
-    search = _Search(model, example, asked, context)
-    low, high = search.ratio()
-    if not search.hit(TOLERANCE) and asked.ranking == "local":
-        search.mixture(low, high)
-        search.nudge(low)
-    if not search.hit(TOLERANCE):
+    kept = _kept(model, example, asked.keep)
+    nearest: _Search | None = None
+    for round_to in (asked.round_to,) if asked.round_to else ROUNDINGS:
+        search = _Search(model, example, kept, replace(asked, round_to=round_to), context)
+        search.run()
+        if nearest is None or search.distance < nearest.distance:
+            nearest = search
+        if search.hit(TOLERANCE):
+            break
+    assert nearest is not None
+    assert nearest.best is not None
+    if not nearest.hit(TOLERANCE):
         raise ModelError(
-            f"Pruning cannot leave {asked.macs:.1%} of the MACs of this network; the nearest it reaches is {search.left:.1%}.",
-            f"Ask for macs = {search.left:.3f}, or lower round_to.",
+            f"Pruning cannot leave {asked.macs:.1%} of the MACs of this network; the nearest it reaches is {nearest.left:.1%}.",
+            f"Ask for macs = {nearest.left:.3f}" + (", or lower round_to." if (asked.round_to or 1) > 1 else "."),
         )
-    context.report(1, 1, f"{search.left:.1%} of the MACs")
-    assert search.best is not None
-    return _checked(model, search.best, example), search.left
+    context.report(1, 1, f"{nearest.left:.1%} of the MACs")
+    return _checked(model, nearest.best, example), nearest.left
 
 
 class _Search:
     """Tries prunings and keeps the one whose MACs came nearest to the budget."""
 
-    def __init__(self, model: nn.Module, example: Tensor, asked: Prune, context: Context) -> None:
-        self.model, self.example, self.asked, self.context = model, example, asked, context
-        self.kept = _kept(model, example, asked.keep)
+    def __init__(self, model: nn.Module, example: Tensor, kept: Sequence[str], asked: Prune, context: Context) -> None:
+        self.model, self.example, self.kept, self.asked, self.context = model, example, kept, asked, context
         self.whole = macs(model, example)
         self.names = [n for n, m in model.named_modules() if _prunable(m) and n not in self.kept]
         self.best: nn.Module | None = None
@@ -58,8 +65,18 @@ class _Search:
         self.left = float("inf")
         self.trials = 0
 
+    @property
+    def distance(self) -> float:
+        return abs(self.left - self.asked.macs)
+
     def hit(self, tolerance: float) -> bool:
-        return abs(self.left - self.asked.macs) <= tolerance * self.asked.macs
+        return self.distance <= tolerance * self.asked.macs
+
+    def run(self) -> None:
+        low, high = self.ratio()
+        if not self.hit(TOLERANCE) and self.asked.ranking == "local":
+            self.mixture(low, high)
+            self.nudge(low)
 
     def ratio(self) -> tuple[float, float]:
         """Bisect one ratio for all layers; returns the last ratio that left too much and the first too little."""
@@ -88,7 +105,7 @@ class _Search:
         named = dict(self.model.named_modules())
         around = dict(self.ratios)
         for name in self.names[:NUDGED]:
-            step = self.asked.round_to / named[name].weight.shape[0]
+            step = (self.asked.round_to or 1) / named[name].weight.shape[0]
             for ratio in (around.get(name, low) + step, around.get(name, low) - step):
                 if self.hit(TOLERANCE):
                     return
@@ -98,7 +115,7 @@ class _Search:
     def _try(self, ratio: float, ratios: dict[str, float]) -> float:
         pruned = cut(self.model, self.example, ratio, ratios, self.asked, self.kept, self.context.seed)
         left = macs(pruned, self.example) / self.whole
-        if abs(left - self.asked.macs) < abs(self.left - self.asked.macs):
+        if abs(left - self.asked.macs) < self.distance:
             self.best, self.left, self.ratios = pruned, left, ratios
         self.trials = min(self.trials + 1, TRIALS)
         self.context.report(self.trials, TRIALS + 1, f"{self.left:.1%} of the MACs")
@@ -111,7 +128,7 @@ def cut(
     ratio: float,
     ratios: dict[str, float],
     asked: Prune,
-    kept: list[str],
+    kept: Sequence[str],
     seed: int,
 ) -> nn.Module:
     """A copy of the network with a part of the channels of each group removed: `ratio`, or its own of `ratios`."""
@@ -137,7 +154,7 @@ def cut(
                 pruning_ratio=ratio,
                 pruning_ratio_dict={named[name]: own for name, own in ratios.items()},
                 ignored_layers=[named[name] for name in kept],
-                round_to=asked.round_to if asked.round_to > 1 else None,
+                round_to=asked.round_to if asked.round_to != 1 else None,
             ).step()
         except Exception as error:
             raise ModelError(

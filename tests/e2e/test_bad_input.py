@@ -34,11 +34,20 @@ def broken(): raise RuntimeError("no such thing")
 """
 DATA = """
 import numpy as np
-def none(): return {"x_train": np.zeros((0, 1, 32, 32), "f4"), "y_train": np.zeros(0, int), "x_eval": np.zeros((0, 1, 32, 32), "f4"), "y_eval": np.zeros(0, int)}
+def none():
+    empty, nothing = np.zeros((0, 1, 32, 32), "f4"), np.zeros(0, int)
+    return {"x_train": empty, "y_train": nothing, "x_eval": empty, "y_eval": nothing}
 """
 
 
-def plan(folder: Path, source: str = "net:make", model: str = "", data: str = "digits", recipe: str = "", name: str = "p.toml") -> Path:
+def plan(
+    folder: Path,
+    source: str = "net:make",
+    model: str = "",
+    data: str = "digits",
+    recipe: str = "",
+    name: str = "p.toml",
+) -> Path:
     (folder / "net.py").write_text(NET)
     (folder / "sets.py").write_text(DATA)
     path = folder / name
@@ -84,9 +93,13 @@ Edgebench = Callable[..., Any]
         (["report", "nowhere"], ["nowhere"]),
         (["report"], ["no run in results"]),
     ],
-    ids=lambda value: "-".join(value) if isinstance(value, list) and value[0] in {"run", "rum", "bench", "report"} else "",
+    ids=lambda value: (
+        "-".join(value) if isinstance(value, list) and value[0] in {"run", "rum", "bench", "report"} else ""
+    ),
 )
-def test_wrong_words_on_the_command_line(edgebench: Edgebench, tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+def test_wrong_words_on_the_command_line(
+    edgebench: Edgebench, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
     refused(edgebench(*arguments), *words, folder=tmp_path)
 
 
@@ -105,7 +118,7 @@ def test_wrong_words_on_the_command_line(edgebench: Edgebench, tmp_path: Path, a
         ({"data": "sets:absent"}, ["absent"]),
         ({"recipe": 'steps = [{ method = "prune", macs = 2 }]'}, ["p.toml:", "macs"]),
         ({"recipe": 'steps = [{ method = "quantize" }, { method = "train" }]'}, ["p.toml:", "quantize"]),
-        ({"recipe": 'stepz = []'}, ["p.toml:", 'Did you mean "steps"']),
+        ({"recipe": "stepz = []"}, ["p.toml:", 'Did you mean "steps"']),
     ],
     ids=lambda value: str(next(iter(value.items()))) if isinstance(value, dict) else "",
 )
@@ -161,7 +174,9 @@ def test_damaged_model_files(edgebench: Edgebench, tmp_path: Path, tiny_onnx: Pa
     refused(edgebench("bench", "model.onnx"), *words, folder=tmp_path)
 
 
-def test_data_that_does_not_fit_a_ready_model_is_a_row_with_its_reason(edgebench: Edgebench, tmp_path: Path, tiny_onnx: Path) -> None:
+def test_data_that_does_not_fit_a_ready_model_is_a_row_with_its_reason(
+    edgebench: Edgebench, tmp_path: Path, tiny_onnx: Path
+) -> None:
     import numpy as np
 
     np.savez(tmp_path / "d.npz", x=np.zeros((4, 3, 9, 9), np.float32))
@@ -172,9 +187,13 @@ def test_data_that_does_not_fit_a_ready_model_is_a_row_with_its_reason(edgebench
     assert "shape" in row["reason"]
 
 
-def test_a_backend_that_is_not_installed_names_its_extra(environment: dict[str, str], tmp_path: Path, tiny_onnx: Path) -> None:
+def test_a_backend_that_is_not_installed_names_its_extra(
+    environment: dict[str, str], tmp_path: Path, tiny_onnx: Path
+) -> None:
     (tmp_path / "hide").mkdir()
-    (tmp_path / "hide" / "openvino.py").write_text("raise ModuleNotFoundError(\"No module named 'openvino'\", name='openvino')")
+    (tmp_path / "hide" / "openvino.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'openvino'\", name='openvino')"
+    )
     hidden = {**environment, "PYTHONPATH": str(tmp_path / "hide")}
     command = [sys.executable, "-m", "edgebench", "bench", str(tiny_onnx), "--backend", "openvino"]
     done = subprocess.run(command, capture_output=True, text=True, env=hidden, cwd=tmp_path)
@@ -200,7 +219,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = shutil.which("mount") and os.geteuid() == 0
-    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", disk], capture_output=True).returncode:
+    if (
+        not mounted
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", disk], capture_output=True).returncode
+    ):
         pytest.skip("a full disk is simulated with a small tmpfs, which only root may mount")
     yield disk
     subprocess.run(["umount", disk], check=True)

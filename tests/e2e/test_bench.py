@@ -10,9 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-
-
-LIGHT = ("bvlc_alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50", "shufflenet", "squeezenet", "vgg19", "zfnet512")
+LIGHT = (
+    "bvlc_alexnet",
+    "densenet121",
+    "inception_v1",
+    "inception_v2",
+    "resnet50",
+    "shufflenet",
+    "squeezenet",
+    "vgg19",
+    "zfnet512",
+)
 
 
 def rows(text: str) -> list[dict[str, Any]]:
@@ -35,7 +43,9 @@ def test_given_data_gives_accuracy(edgebench: Callable[..., Any], tiny_onnx: Pat
     labels = session.run(None, {"x": x})[0].argmax(1)
     labels[:5] = (labels[:5] + 1) % 10
     np.savez(tmp_path / "samples.npz", x=x, labels=labels)
-    done = edgebench("bench", tiny_onnx, "--data", tmp_path / "samples.npz", "--quick", "--json", "--backend", "onnxruntime")
+    done = edgebench(
+        "bench", tiny_onnx, "--data", tmp_path / "samples.npz", "--quick", "--json", "--backend", "onnxruntime"
+    )
     assert done.returncode == 0, done.stderr
     (row,) = rows(done.stdout)
     accuracy = next(m for m in row["measurements"] if m["metric"] == "accuracy")
@@ -49,7 +59,9 @@ def test_the_batch_is_an_axis(edgebench: Callable[..., Any], tiny_onnx: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LIGHT)
-def test_every_light_network_of_the_onnx_package_gives_a_row_on_both_runtimes(edgebench: Callable[..., Any], name: str) -> None:
+def test_every_light_network_of_the_onnx_package_gives_a_row_on_both_runtimes(
+    edgebench: Callable[..., Any], name: str
+) -> None:
     import onnx
 
     path = Path(onnx.__file__).parent / "backend/test/data/light" / f"light_{name}.onnx"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,7 +16,8 @@ import pytest
 from edgebench import plugins
 from edgebench.cli import cli
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 HELD_ELSEWHERE = {"run", "selfcheck", "bench"}
 """Commands of minutes: tests of their own run them (test_quick, test_bench, test_selfcheck)."""
 
@@ -46,7 +48,9 @@ def test_the_example_plan_runs_with_every_row_ok(mine: Path, edgebench: Callable
     assert len(cells) == 2 * 2 * 2
     accuracy = [m["value"] for r in rows for m in r["measurements"] if m["metric"] == "accuracy"]
     assert min(accuracy) > 0.8
-    narrowed = edgebench(*shlex.split("run my.toml --recipe half --backend onnxruntime --batch 1 --batch 8 --quick --json"))
+    narrowed = edgebench(
+        *shlex.split("run my.toml --recipe half --backend onnxruntime --batch 1 --batch 8 --quick --json")
+    )
     assert narrowed.returncode == 0
     assert [r["cell"]["batch"] for r in json.loads(narrowed.stdout)["rows"]] == [1, 8, 1, 8]
     made = edgebench("compress", "my.toml", "--json")
@@ -54,7 +58,9 @@ def test_the_example_plan_runs_with_every_row_ok(mine: Path, edgebench: Callable
     assert all((mine / m["path"]).stat().st_size == m["size"] for m in json.loads(made.stdout))
 
 
-@pytest.mark.parametrize("line", sorted({c for c in commands() if shlex.split(c)[1] not in HELD_ELSEWHERE | {"report", "compress"}}))
+@pytest.mark.parametrize(
+    "line", sorted({c for c in commands() if shlex.split(c)[1] not in HELD_ELSEWHERE | {"report", "compress"}})
+)
 def test_the_short_commands_run(edgebench: Callable[..., Any], line: str) -> None:
     done = edgebench(*shlex.split(line)[1:])
     assert done.returncode == 0, done.stderr
@@ -78,3 +84,11 @@ def test_every_verb_metric_and_entry_point_group_is_named() -> None:
         assert entry_points(group=group)
     for metric in plugins.names("edgebench.metrics"):
         assert metric in README, metric
+
+
+def test_the_table_is_that_of_the_published_run() -> None:
+    sys.path.insert(0, str(ROOT))
+    from tests import tables
+
+    assert tables.with_table(README) == README, "write it again with scripts/tables"
+    assert f"({tables.RUN}/latency.svg)" in README

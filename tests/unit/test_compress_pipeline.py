@@ -222,6 +222,10 @@ def test_checking_writes_nothing_and_finds_what_does_not_fit(tmp_path: Path) -> 
     wrong = replace(SPEC, options=Options(classes=3, in_channels=2, width=4))
     with pytest.raises(ModelError, match=r"does not take inputs of shape \[1, 12, 12\]"):
         pipeline.check(wrong, stripes(), base=tmp_path)
+    gone = Step(method="distill", options=Options(student="nowhere:net"))
+    with pytest.raises(ModelError, match=r"nowhere:net does not import"):
+        pipeline.check(SPEC, stripes(), base=tmp_path, recipes=[recipe(TRAIN, gone)])
+    pipeline.check(SPEC, stripes(), base=tmp_path, recipes=[recipe(TRAIN, DISTILL, QUANTIZE)])
     assert not list(tmp_path.iterdir())
 
 
@@ -249,6 +253,24 @@ def test_a_ready_onnx_file_is_measured_and_quantized_as_it_is(onnx_file: Path, w
     data = arrays(int8)
     assert np.allclose(data["reference"], network()(tensor(stripes().evaluation.inputs)).detach().numpy(), atol=1e-4)
     assert np.array_equal(data["reference"], data["parent"])
+
+
+def test_weights_beside_an_onnx_file_are_taken_along(onnx_file: Path, work: Work) -> None:
+    spec = ModelSpec(name="net", source="ext.onnx")
+    model = onnx.load(onnx_file)
+    onnx.save_model(
+        model, work.base / "ext.onnx", save_as_external_data=True, location="ext.weights", size_threshold=256
+    )
+    alone, samples = Path(work(recipe(), "onnx", spec=spec).artifacts["onnx"].path), stripes().evaluation.inputs
+    assert [p.name for p in alone.parent.iterdir() if "weights" in p.name] == []
+    first = export.open_session(alone).run(None, {"input": samples})[0]
+    assert np.allclose(first, network()(tensor(samples)).detach().numpy(), atol=1e-4)
+    assert work(recipe(QUANTIZE), "onnx-u8s8", spec=spec).artifacts["onnx-u8s8"].facts["int8_coverage"] == 1
+    content = bytearray((work.base / "ext.weights").read_bytes())
+    content[:400] = bytes(400)
+    (work.base / "ext.weights").write_bytes(content)
+    other = Path(work(recipe(), "onnx", spec=spec).artifacts["onnx"].path)
+    assert not np.allclose(export.open_session(other).run(None, {"input": samples})[0], first, atol=1e-4)
 
 
 def test_an_onnx_file_with_a_fixed_batch_and_two_outputs(onnx_file: Path, work: Work) -> None:
