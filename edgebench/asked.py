@@ -17,11 +17,15 @@ def asked_for(
     *,
     generations: int | None = None,
     budget: str | None = None,
-    trust: str | None = None,
+    quick: bool = False,
+    precise: bool = False,
     sustained: str | None = None,
     **axes: Any,
 ) -> Plan:
     """The plan with what the command line asked for instead. Raises PlanError for what cannot be."""
+    if quick and precise:
+        raise PlanError("--quick and --precise were both asked for.", "Give one of the two.")
+    trust = "quick" if quick else "precise" if precise else ""
     plan = plans.narrow(plan, **axes)
     protocol = replace(PROTOCOLS[trust], budget_seconds=plan.protocol.budget_seconds) if trust else plan.protocol
     if generations is not None:

@@ -128,9 +128,12 @@ class Backend(ABC):
         return artifact
 
 
-def probe_import(module: str, extra: str, timeout: float = 60.0) -> Availability:
-    """Import `module` in a child process and report its `__version__`: a crash there is an answer, not our crash."""
-    code = f"import {module} as m; print('\\n' + str(getattr(m, '__version__', 'unknown')))"
+def probe_import(module: str, extra: str, timeout: float = 60.0, before: str = "") -> Availability:
+    """Import `module` in a child process and report its `__version__`: a crash there is an answer, not our crash.
+
+    `before` is Python to run first.
+    """
+    code = f"{before}\nimport {module} as m; print('\\n' + str(getattr(m, '__version__', 'unknown')))"
     fix = f'Install it with: pip install "{extra}".'
     try:
         done = subprocess.run(

@@ -112,12 +112,10 @@ def _measuring(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--quick",
-                "trust",
-                flag_value="quick",
-                default=None,
+                is_flag=True,
                 help="Two short generations: seconds, at a lower trust.",
             ),
-            click.option("--precise", "trust", flag_value="precise", help="Until every ratio is known to 1 %."),
+            click.option("--precise", is_flag=True, help="Until every ratio is known to 1 %."),
             click.option("--budget", metavar="TIME", help='Time for measuring, like "5m".'),
             click.option(
                 "--results",
@@ -151,9 +149,12 @@ def run(plan: str, device: str, results: str, as_json: bool, resume: str | None,
 
     if resume is not None:
         folder = _open_latest(resume, results)
+        before = len(folder.results())
         place = profiles.resolve(folder.run.device.name)
         with _progress() as progress:
             runner.resume(folder, place, progress)
+        if len(folder.results()) == before:
+            _say(f"Nothing was left to do in {folder.path}.", err=True)
     else:
         chosen = asked_for(suites.read(plan), **asked)
         prepared = runner.prepare(chosen, profiles.resolve(device))
@@ -185,7 +186,8 @@ def bench(
 
     ready.check_file(Path(file))
     names = tuple(backends) or ready.backends_for(Path(file))
-    plan = asked_for(ready.bench_plan(file, names, data or "", shapes_of(shapes)), **asked)
+    given = ready.bench_plan(file, names, data or "", shapes_of(shapes), precisions=asked["precisions"] or ("fp32",))
+    plan = asked_for(given, **asked)
     prepared = runner.prepare(plan, profiles.resolve(device))
     with _progress() as progress:
         folder = runner.run(prepared, root=Path(results), progress=progress)
@@ -419,9 +421,16 @@ def _finish(folder: RunFolder, as_json: bool) -> None:
 def _print_table(folder: RunFolder, results: Sequence[Result]) -> None:
     from edgebench.report.table import build
     from edgebench.report.terminal import lines
+    from edgebench.report.text import profile
 
     console = _console()
     console.print(lines(build(folder.run, results), console.width))
+    for result in results:
+        layers = [
+            (m.metric.partition(":")[2], m.value) for m in result.measurements if m.phase == "profile" and m.value
+        ]
+        if layers:
+            _say(f"profile of {result.cell.recipe} on {result.cell.backend}: {profile(layers)} of the operators' time")
     _say(f"\nKept in {folder.path} (table.md, table.csv, table.json, latency.svg).")
 
 

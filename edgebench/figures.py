@@ -8,7 +8,7 @@ from typing import Any
 
 from edgebench import stats
 from edgebench.metrics import Metric, Record
-from edgebench.metrics.latency import Generation, judge, timed
+from edgebench.metrics.latency import Generation, attempts, judge, timed
 from edgebench.schema import Interval, Measurement, Options, Protocol, Result, Window, Work
 
 Records = Mapping[str, Sequence[Record]]
@@ -25,9 +25,11 @@ class Comparison:
     pairs: int
 
 
-def generations(work: Work, records: Sequence[Record], rung: int = 1) -> dict[int, Generation]:
-    """The judged generations of a cell that gave a median, by number."""
-    judged = (judge(r, work.cell.threads, isolated=rung >= 2) for r in timed(records))
+def generations(
+    work: Work, records: Sequence[Record], rung: int = 1, attempt: int | None = None
+) -> dict[int, Generation]:
+    """The judged generations of a cell's last (or this) attempt that gave a median, by number."""
+    judged = (judge(r, work.cell.threads, isolated=rung >= 2) for r in timed(records, attempt))
     return {g.number: g for g in judged if g is not None and g.median is not None}
 
 
@@ -35,13 +37,16 @@ def compare(work: Work, records: Records, rung: int = 1) -> Comparison | None:
     """The speed-up over the cell's baseline; None for the baseline itself, or when no generation has both."""
     if not work.baseline or work.baseline == work.cell.id:
         return None
-    ours = generations(work, records.get(work.cell.id, ()), rung)
-    theirs = generations(work, records.get(work.baseline, ()), rung)
-    both = sorted(set(ours) & set(theirs))
-    if not both:
-        return None
-    a, b = [theirs[g].median or 0.0 for g in both], [ours[g].median or 0.0 for g in both]
-    return Comparison(stats.ratio_interval(a, b), stats.ratio_p(a, b), len(both))
+    own, base = records.get(work.cell.id, ()), records.get(work.baseline, ())
+    for attempt in sorted(attempts(own) & attempts(base), reverse=True):
+        # Only what ran side by side is paired: when just one of the two was measured again, their last attempt together.
+        ours = generations(work, own, rung, attempt)
+        theirs = generations(work, base, rung, attempt)
+        both = sorted(set(ours) & set(theirs))
+        if len(both) >= 2:
+            a, b = [theirs[g].median or 0.0 for g in both], [ours[g].median or 0.0 for g in both]
+            return Comparison(stats.ratio_interval(a, b), stats.ratio_p(a, b), len(both))
+    return None
 
 
 def half_width(comparison: Comparison) -> float:
@@ -77,6 +82,8 @@ def conclude(
         comparison = compared.get(work.cell.id)
         if comparison is not None:
             found.append(_speedup(comparison, adjusted[work.cell.id]))
+        elif work.baseline and work.baseline != work.cell.id:
+            found.append(_NO_SPEEDUP)
         state, why = _state(work, own, comparison, protocol, rung)
         if state == "noisy":
             found = [_withheld(m, why) for m in found]
@@ -101,6 +108,15 @@ def rebuild(
         for result in conclude(works, records, metrics, protocol, group[0].environment, campaign):
             fresh[result.cell.id] = result
     return tuple(fresh.get(r.cell.id, r) for r in results)
+
+
+_NO_SPEEDUP = Measurement(
+    metric="speedup",
+    unit="1",
+    phase="steady",
+    source="latency ratio paired by generation",
+    note="the baseline has no generations beside it",
+)
 
 
 def _size(work: Work) -> Measurement:

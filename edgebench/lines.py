@@ -177,8 +177,7 @@ class Child:
 
     def kill(self) -> None:
         """End the child and everything it started."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self.sweep()
         self._process.wait()
 
     def close(self, timeout: float = 5.0) -> int:
@@ -192,8 +191,14 @@ class Child:
         except subprocess.TimeoutExpired:
             self.kill()
             code = self._process.wait()
+        self.sweep()
         self._stderr.close()
         return code
+
+    def sweep(self) -> None:
+        """End what the child left running: its process group outlives it as long as anything is in it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
 
 
 def exit_reason(code: int) -> str:

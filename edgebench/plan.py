@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath as Path
 from typing import Any
 
 from edgebench.backend import Backend
@@ -83,7 +84,7 @@ def from_document(document: Document, check_recipe: Callable[[Recipe], None], ba
     """
     problems = Problems(document)
     data = document.data
-    check_table(document, (), data, TABLES, problems, required=("model", "recipe"))
+    check_table(document, (), data, TABLES, problems, required=("model", "data", "recipe"))
     model = _table(data, "model")
     check_table(document, ("model",), model, MODEL_KEYS, problems, required=("source",) if "model" in data else ())
     run = _table(data, "run")
@@ -91,12 +92,12 @@ def from_document(document: Document, check_recipe: Callable[[Recipe], None], ba
     budget = _table(data, "budget")
     check_table(document, ("budget",), budget, BUDGET_KEYS, problems)
     source = _table(data, "data")
-    if "data" in data and not isinstance(source.get("source"), str):
+    if "data" in data and not (isinstance(source.get("source"), str) and source["source"]):
         problems.add(("data",), '[data] needs a source: "digits", a file, a folder, or "module:callable".')
     recipes = _recipes(document, problems, check_recipe)
     protocol = _protocol(budget, problems)
     plan = Plan(
-        name=str(data.get("name", "plan")),
+        name=str(data.get("name") or Path(document.name).stem),
         model=ModelSpec(
             name=str(model.get("name") or model_name(str(model.get("source", "model")))),
             source=str(model.get("source", "")),

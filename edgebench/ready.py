@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebench import plugins, store
-from edgebench.errors import DataError, MissingRuntime, ModelError
+from edgebench.errors import DataError, MissingRuntime, ModelError, PlanError
 from edgebench.plan import Plan
 from edgebench.schema import Artifact, ModelSpec, Options, Recipe, digest
 
@@ -28,6 +28,11 @@ def bench_plan(
 ) -> Plan:
     """The plan of `edgebench bench FILE`: the file as it is, on random or given inputs."""
     path = Path(file)
+    if "int8" in axes.get("precisions", ()):
+        raise PlanError(
+            "bench measures a file as it is, and int8 was asked for.",
+            f'Write a plan with source = "{path.name}" and a quantize step, or bench a file that is quantized already.',
+        )
     options = (
         Options({"shapes": {k: list(v) for k, v in (shapes or {}).items()}, "count": 16}) if not data else Options()
     )

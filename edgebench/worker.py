@@ -28,7 +28,7 @@ from typing import IO, Any
 from edgebench import lines, measure, plugins
 from edgebench.backend import Backend, ModelError, Session, TensorSpec
 from edgebench.devices.evidence import SampleEvidence, SliceEvidence
-from edgebench.errors import DataError, EdgebenchError
+from edgebench.errors import DataError, EdgebenchError, did_you_mean
 from edgebench.metrics import Subject
 from edgebench.metrics.accuracy import relative_error
 from edgebench.metrics.memory import reset_peak, status
@@ -72,6 +72,7 @@ class Worker:
 
     def open(self, message: dict[str, Any]) -> dict[str, Any]:
         cell = self.work.cell
+        _check_threads(cell)
         reset_peak()
         baseline = status()
         start = measure.now_ns()
@@ -230,6 +231,11 @@ def _numbered(arrays: dict[str, Any], name: str) -> list[Any]:
 
 
 def _check_shape(spec: TensorSpec, array: Any, cell: Cell) -> None:
+    if len(spec.shape) == 1 and spec.shape[0] not in (None, 1):
+        raise ModelError(
+            f"Input {spec.name!r} of the network is {list(spec.shape)}: one axis, and so none for the batch.",
+            "Export the network with a batch axis in front.",
+        )
     wanted = [cell.batch, *spec.shape[1:]]
     found = [cell.batch, *array.shape[1:]]
     if len(wanted) != len(found) or any(w not in (None, f) for w, f in zip(wanted, found, strict=True)):
@@ -249,15 +255,21 @@ def random_inputs(specs: tuple[TensorSpec, ...], work: Work) -> dict[str, Any]:
     import numpy as np
 
     facts = work.data.facts
+    shapes = facts.get("shapes", {})
+    for name in shapes:
+        if name not in {spec.name for spec in specs}:
+            raise DataError(
+                f"The network has no input {name!r} to give a shape to.", did_you_mean(name, [s.name for s in specs])
+            )
     rng = np.random.default_rng(facts.get("seed", 0))
     out = {}
     for spec in specs:
-        given = facts.get("shapes", {}).get(spec.name)
+        given = shapes.get(spec.name)
         shape = list(given or spec.shape)
         if not shape or any(d is None for d in shape[1:]):
             raise DataError(
                 f"Input {spec.name!r} has free axes: {list(spec.shape)}.",
-                f"Say its shape: --shape {spec.name}=1x3x224x224.",
+                f"Say its shape: --shape {spec.name}={'x'.join(str(d or 8) for d in (1, *spec.shape[1:]))}, for example.",
             )
         shape[0] = work.cell.batch * facts.get("count", 16)
         dtype = np.dtype(spec.dtype)
@@ -265,6 +277,15 @@ def random_inputs(specs: tuple[TensorSpec, ...], work: Work) -> dict[str, Any]:
         draw = rng.standard_normal(shape) if kind == "f" else rng.integers(0, 2, shape)
         out[spec.name] = draw.astype(dtype)
     return out
+
+
+def _check_threads(cell: Cell) -> None:
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cell.threads > cpus:
+        raise ModelError(
+            f"{cell.threads} threads were asked for, and {cpus} CPUs may be used here.",
+            f"Ask for {cpus} threads or fewer.",
+        )
 
 
 def _check_precision(cell: Cell, found: dict[str, Any]) -> None:

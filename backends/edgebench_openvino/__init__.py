@@ -6,6 +6,7 @@ bf16; threads are pinned, two processes to one core; a free batch axis puts comp
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,11 @@ from edgebench.backend import (
     np,
     probe_import,
 )
+
+# Importing openvino reports usage to its maker, from a forked process that may stay behind. Nothing may run beside a
+# measurement, and nothing calls home: without this package OpenVINO uses a stub of its own.
+NO_TELEMETRY = "import sys; sys.modules['openvino_telemetry'] = None"
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}
 """What the operators that are not int8 run in, for each precision that can be asked for."""
@@ -59,7 +65,7 @@ class OpenVinoBackend(Backend):
     extra = "edgebench[openvino]"
 
     def probe(self) -> Availability:
-        return probe_import("openvino", self.extra)
+        return probe_import("openvino", self.extra, before=NO_TELEMETRY)
 
     def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
         return OpenVinoSession(artifact.path, options)

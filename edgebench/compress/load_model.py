@@ -79,6 +79,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
             start = file.read(8)
     except OSError as error:
         raise ModelError(f"The weights {path} cannot be read: {error.strerror}.", "Check the path.") from error
+    if path.suffix.lower() in (".npz", ".h5", ".onnx"):
+        raise ModelError(
+            f"{path.name} is no safetensors file.",
+            "Save the weights with safetensors.torch.save_file(model.state_dict(), ...).",
+        )
     if (
         path.suffix.lower() in PICKLES
         or start[:2] == b"PK"

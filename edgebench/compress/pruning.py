@@ -47,10 +47,17 @@ def to_budget(model: nn.Module, asked: Prune, context: Context) -> tuple[nn.Modu
     if not nearest.hit(TOLERANCE):
         raise ModelError(
             f"Pruning cannot leave {asked.macs:.1%} of the MACs of this network; the nearest it reaches is {nearest.left:.1%}.",
-            f"Ask for macs = {nearest.left:.3f}" + (", or lower round_to." if (asked.round_to or 1) > 1 else "."),
+            _advice(nearest.left, asked),
         )
     context.report(1, 1, f"{nearest.left:.1%} of the MACs")
     return _checked(model, nearest.best, example), nearest.left
+
+
+def _advice(left: float, asked: Prune) -> str:
+    finer = " or lower round_to" if (asked.round_to or 1) > 1 else ""
+    if left > 0.995:
+        return f"Ask for a smaller macs{finer}: this network has too few channels for so small a cut."
+    return f"Ask for macs = {left:.3f}{',' + finer if finer else ''}."
 
 
 class _Search:

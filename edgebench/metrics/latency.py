@@ -96,10 +96,15 @@ def clean_groups(taken: Record, threads: int) -> list[bool]:
     )
 
 
-def timed(records: Sequence[Record]) -> list[Record]:
-    """The records of the generations that count: those of the last attempt, in order."""
+def attempts(records: Sequence[Record]) -> set[int]:
+    """The attempts at a cell that were timed: 0, and more where it was noisy and measured again."""
+    return {r.get("attempt", 0) for r in records if r["generation"] > 0 and r["slices"]}
+
+
+def timed(records: Sequence[Record], attempt: int | None = None) -> list[Record]:
+    """The records of the generations that count, in order: those of the last attempt, or of the one named."""
     with_slices = [r for r in records if r["generation"] > 0 and r["slices"]]
-    attempt = max((r.get("attempt", 0) for r in with_slices), default=0)
+    attempt = max(attempts(records), default=0) if attempt is None else attempt
     return sorted((r for r in with_slices if r.get("attempt", 0) == attempt), key=lambda r: int(r["generation"]))
 
 

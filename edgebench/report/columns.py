@@ -243,7 +243,7 @@ def extra(results: Iterable[Result]) -> tuple[Column, ...]:
     found: dict[str, Measurement] = {}
     for result in results:
         for m in result.measurements:
-            if m.metric not in known:
+            if m.metric not in known and m.phase != "profile":  # a list of its own, not a column an operator
                 found.setdefault(m.metric, m)
     return tuple(
         Column(

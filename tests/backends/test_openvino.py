@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,3 +65,15 @@ def test_operators_carry_time_and_precision(onnx_int8_case: Case) -> None:
     ops = {op["op"]: op for op in opened(onnx_int8_case).profile(onnx_int8_case.feeds)}
     assert ops["Convolution"]["precision"] == "int8"
     assert 0 < ops["Convolution"]["seconds"] < 1
+
+
+def test_importing_it_neither_calls_home_nor_forks() -> None:
+    code = (
+        "import multiprocessing.process as p\n"
+        "def refuse(self): raise SystemExit('a process was started')\n"
+        "p.BaseProcess.start = refuse\n"
+        "import edgebench_openvino, openvino, sys\n"
+        "sys.exit('telemetry was imported' if sys.modules.get('openvino_telemetry') else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

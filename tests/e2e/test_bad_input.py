@@ -92,6 +92,7 @@ Edgebench = Callable[..., Any]
         (["bench", "."], ["folder"]),
         (["report", "nowhere"], ["nowhere"]),
         (["report"], ["no run in results"]),
+        (["run", "--quick", "--precise"], ["one of the two"]),
     ],
     ids=lambda value: (
         "-".join(value) if isinstance(value, list) and value[0] in {"run", "rum", "bench", "report"} else ""
@@ -234,3 +235,21 @@ def test_a_full_disk_keeps_what_was_measured(edgebench: Edgebench, small_disk: P
     assert "Traceback" not in done.stderr
     assert "full" in done.stderr
     assert "Fix:" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--precision", "int8"], ["measures a file as it is", "quantize"]),
+        (["--shape", "zz=1x1x32x32"], ["no input 'zz'"]),
+        (["--threads", "999"], ["999 threads were asked for", "CPUs may be used"]),
+    ],
+)
+def test_what_bench_cannot_do_is_said(
+    edgebench: Edgebench, tiny_onnx: Path, arguments: list[str], words: list[str]
+) -> None:
+    done = edgebench("bench", tiny_onnx, "--backend", "onnxruntime", "--quick", *arguments)
+    assert done.returncode in (1, 2)
+    said = " ".join((done.stdout + done.stderr).split())
+    for word in words:
+        assert word in said, said

@@ -161,6 +161,24 @@ def test_no_p99_under_662_samples_and_no_p90_under_64() -> None:
     assert enough.cell == made.cell
 
 
+def test_a_baseline_that_was_measured_again_is_still_compared_with_what_ran_beside_it() -> None:
+    base, fast = work(), work("fast", work().cell.id)
+    again = [{**r, "generation": r["generation"] + 6, "attempt": 1} for r in campaign(base, 1.3, 3)[1:]]
+    records = {base.cell.id: campaign(base, 1.0, 1) + again, fast.cell.id: campaign(fast, 0.8, 2)}
+    speedup = conclude(records, base, fast)[1].get("speedup")
+    assert speedup is not None
+    assert speedup.value == pytest.approx(1.25, rel=0.02)
+
+
+def test_without_a_generation_side_by_side_the_reason_is_told() -> None:
+    base, fast = work(), work("fast", work().cell.id)
+    records = {base.cell.id: [record(base, 0)], fast.cell.id: campaign(fast, 0.8, 2)}
+    speedup = conclude(records, fast)[0].get("speedup")
+    assert speedup is not None
+    assert speedup.value is None
+    assert "baseline" in speedup.note
+
+
 def test_figures_made_twice_are_identical() -> None:
     base, fast = work(), work("fast", work().cell.id)
     records = {base.cell.id: campaign(base, 1.0, 1), fast.cell.id: campaign(fast, 0.8, 2)}

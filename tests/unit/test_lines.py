@@ -58,6 +58,15 @@ def test_a_child_over_its_memory_is_stopped() -> None:
     eater.close()
 
 
+def test_what_a_child_left_running_ends_with_it() -> None:
+    parent = child(
+        "import subprocess; p = subprocess.Popen(['sleep', '61']); print('{\"pid\": %d}' % p.pid, flush=True)"
+    )
+    grandchild = parent.receive(20)["pid"]
+    assert parent.close() == 0
+    assert gone(grandchild)
+
+
 def test_killing_takes_its_children_too() -> None:
     parent = child(
         "import subprocess, json; p = subprocess.Popen(['sleep', '60']); print(json.dumps({'pid': p.pid}), flush=True); p.wait()"
@@ -65,12 +74,16 @@ def test_killing_takes_its_children_too() -> None:
     grandchild = parent.receive(20)["pid"]
     parent.kill()
     parent.close()
-    for _ in range(100):
+    assert gone(grandchild)
+
+
+def gone(pid: int) -> bool:
+    for _ in range(100_000):
         try:
-            state = Path(f"/proc/{grandchild}/stat").read_text().split(")")[1].split()[0]
+            state = Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0]
         except FileNotFoundError:
-            return
+            return True
         if state == "Z":
-            return
+            return True
         os.sched_yield()
-    pytest.fail("the grandchild lives")
+    return False
