@@ -121,7 +121,7 @@ def run(prepared: Prepared, *, root: Path, progress: Progress = quiet) -> RunFol
         plan=Options(to_json(plan)),
         device=device.profile,
         host=Options(environment.preflight()),
-        commit=environment.commit(Path(plan.base)),
+        commit=environment.commit(Path(__file__).parent),
     )
     folder = store.create(root, record)
     return fill(folder, prepared, progress)

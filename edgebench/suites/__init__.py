@@ -20,7 +20,7 @@ def read(name: str) -> Plan:
     from edgebench.compress.methods import check_recipe
 
     if name in names():
-        return plan.from_document(toml.read(FOLDER / f"{name}.toml"), check_recipe, str(FOLDER))
+        return plan.from_document(toml.read(FOLDER / f"{name}.toml"), check_recipe, ".")
     path = Path(name)
     if not path.exists() and path.suffix != ".toml" and "/" not in name:
         raise PlanError(f'There is no suite and no plan file "{name}".', did_you_mean(name, names()))
