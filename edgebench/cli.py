@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -313,8 +314,11 @@ def methods(as_json: bool) -> None:
         return
     for method in found:
         _say(f"{method['name']}: {method['summary']}")
+        for line in textwrap.wrap(method["details"], 100):
+            _say(f"    {line}")
         for option in method["options"]:
-            _say(f"    {option['name']} = {option['default']}   ({option['type']})")
+            _say(f"      {option['name']} = {option['default']}   ({option['type']})")
+        _say()
 
 
 @cli.command()

@@ -65,7 +65,7 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def describe() -> list[dict[str, Any]]:
-    """Every method as plain JSON: `name`, `summary`, `precision`, `compresses`, `options` (name, type, default).
+    """Every method as plain JSON: `name`, `summary`, `details`, `precision`, `compresses`, `options` (name, type, default).
 
     A method that does not import is listed with its reason as the summary.
     """
@@ -74,18 +74,19 @@ def describe() -> list[dict[str, Any]]:
         try:
             kind = _kind(name)
         except EdgebenchError as error:
-            found.append({"name": name, "summary": f"{error.problem} {error.fix}", "options": []})
+            found.append({"name": name, "summary": f"{error.problem} {error.fix}", "details": "", "options": []})
             continue
         hints = typing.get_type_hints(kind)
         options = [
             {"name": f.name, "type": _type_name(hints[f.name]), "default": _default(f)}
             for f in dataclasses.fields(kind)
         ]
-        summary = (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
+        doc = [part.replace("\n", " ") for part in (inspect.getdoc(kind) or "").split("\n\n")]
         found.append(
             {
                 "name": name,
-                "summary": summary,
+                "summary": doc[0],
+                "details": " ".join(doc[1:]),
                 "precision": kind.precision,
                 "compresses": kind.compresses,
                 "options": options,
