@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgebench import environment, figures, measure, plugins, ready, store
 from edgebench import plan as plans
@@ -32,6 +32,9 @@ from edgebench.schema import (
     to_json,
 )
 from edgebench.store import RunFolder
+
+if TYPE_CHECKING:
+    from edgebench.compress.pipeline import Variant
 
 Progress = Callable[[str, int, int, str], None]
 """(stage, done, total, note); total 0 where it is not known."""
@@ -156,10 +159,7 @@ def fill(folder: RunFolder, prepared: Prepared, progress: Progress) -> RunFolder
 def _make(folder: RunFolder, prepared: Prepared, squares: Sequence[Square], progress: Progress) -> list[Work]:
     """The files of every cell. A recipe that cannot be made costs its own rows, not the run."""
     works: list[Work] = []
-    by_recipe: dict[str, list[Square]] = {}
-    for square in squares:
-        by_recipe.setdefault(f"{square.recipe.name}/{square.recipe.id}", []).append(square)
-    for group in by_recipe.values():
+    for group in _by_recipe(squares):
         try:
             artifacts, data = _variant(folder, prepared, group, progress)
             for square in group:
@@ -178,27 +178,45 @@ def _variant(
     plan, recipe = prepared.plan, group[0].recipe
     if ready.file_format(plan):
         return {group[0].lowering: ready.artifact(plan)}, ready.data(plan, prepared.data, cache_folder())
+    variant = _compressed(prepared, group, progress)
+    shipped = {name: _ship(folder, recipe, name, artifact) for name, artifact in variant.artifacts.items()}
+    return shipped, variant.data
+
+
+def _compressed(prepared: Prepared, group: Sequence[Square], progress: Progress) -> Variant:
+    """The files of one recipe, a lowering each, made or taken from the cache."""
     from edgebench.compress import pipeline
 
-    lowerings = tuple(dict.fromkeys(s.lowering for s in group))
-    variant = pipeline.build(
+    plan = prepared.plan
+    return pipeline.build(
         plan.model,
-        recipe,
-        lowerings,
+        group[0].recipe,
+        tuple(dict.fromkeys(s.lowering for s in group)),
         prepared.data,
         base=Path(plan.base),
         cache=cache_folder(),
         seed=plan.seed,
         progress=progress,
     )
-    shipped = {name: _ship(folder, recipe, name, artifact) for name, artifact in variant.artifacts.items()}
-    return shipped, variant.data
+
+
+def _by_recipe(squares: Iterable[Square]) -> list[list[Square]]:
+    groups: dict[str, list[Square]] = {}
+    for square in squares:
+        groups.setdefault(f"{square.recipe.name}/{square.recipe.id}", []).append(square)
+    return list(groups.values())
+
+
+def _file_name(recipe: Recipe, lowering: str, source: Path) -> str:
+    """`pruned.onnx`, `pruned.onnx-u8s8.onnx`: what a person will look for and ship."""
+    kind = "" if f".{lowering}" == source.suffix else f".{lowering}"
+    return f"{plans.file_name(recipe.name)}{kind}{source.suffix}"
 
 
 def _ship(folder: RunFolder, recipe: Recipe, lowering: str, artifact: Artifact) -> Artifact:
     """Put the file into the results folder under a name that a person knows: it is what they will ship."""
     source = Path(artifact.path)
-    target = folder.path / "artifacts" / f"{plans.file_name(recipe.name)}.{lowering}{source.suffix}"
+    target = folder.path / "artifacts" / _file_name(recipe, lowering, source)
     with store.writing(folder.path):
         target.parent.mkdir(exist_ok=True)
         if not target.exists():
@@ -279,30 +297,13 @@ def _store(folder: RunFolder, works: Sequence[Work], event: Mapping[str, Any], p
 
 def compress(prepared: Prepared, out: Path, progress: Progress = quiet) -> list[dict[str, Any]]:
     """Make every file of the plan in the folder `out`; what was made, as plain JSON."""
-    from edgebench.compress import pipeline
-
-    plan, made = prepared.plan, []
+    made = []
     with store.writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    recipes = {f"{s.recipe.name}/{s.recipe.id}": s.recipe for s in prepared.squares if not s.skip}
-    for key, recipe in recipes.items():
-        lowerings = tuple(
-            dict.fromkeys(
-                s.lowering for s in prepared.squares if not s.skip and f"{s.recipe.name}/{s.recipe.id}" == key
-            )
-        )
-        variant = pipeline.build(
-            plan.model,
-            recipe,
-            lowerings,
-            prepared.data,
-            base=Path(plan.base),
-            cache=cache_folder(),
-            seed=plan.seed,
-            progress=progress,
-        )
-        for lowering, artifact in variant.artifacts.items():
-            target = out / f"{plans.file_name(recipe.name)}.{lowering}{Path(artifact.path).suffix}"
+    for group in _by_recipe(s for s in prepared.squares if not s.skip):
+        recipe = group[0].recipe
+        for lowering, artifact in _compressed(prepared, group, progress).artifacts.items():
+            target = out / _file_name(recipe, lowering, Path(artifact.path))
             with store.writing(out):
                 shutil.copyfile(artifact.path, target)
             made.append({"recipe": recipe.name, "lowering": lowering, **to_json(replace(artifact, path=str(target)))})
