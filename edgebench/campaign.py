@@ -53,7 +53,8 @@ class Campaign:
             "fingerprint": environment.fingerprint(facts),
             "source_hash": environment.source_hash(),
         }
-        memory_limit = int(MEMORY_SHARE * facts.get("memory_available", 0)) or None
+        available = int(MEMORY_SHARE * (facts.get("memory_available") or 0)) or None
+        memory_limit = job.protocol.memory_limit or available
         self.crew = Crew(self.random, self.rung.adopt, memory_limit)
         self.tracks = {w.cell.id: Track(w, job.protocol) for w in job.work}
         self.past: dict[str, list[Mapping[str, Any]]] = {}

@@ -20,6 +20,7 @@ from edgebench.toml import Document, Problems, check_table
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 QUANTIZE = Step(method="quantize")
+_BYTES = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -74,7 +75,14 @@ TABLES: dict[str, Any] = {
     "backends": dict,
     "recipe": list,
 }
-BUDGET_KEYS: dict[str, Any] = {"time": str, "trust": str, "generations": int, "cell_timeout": str, "sustained": str}
+BUDGET_KEYS: dict[str, Any] = {
+    "time": str,
+    "trust": str,
+    "generations": int,
+    "cell_timeout": str,
+    "sustained": str,
+    "memory": str,
+}
 
 
 def from_document(document: Document, check_recipe: Callable[[Recipe], None], base: str) -> Plan:
@@ -230,6 +238,11 @@ def _protocol(budget: Mapping[str, Any], problems: Problems) -> Protocol:
                 protocol = replace(protocol, **changes)
             except EdgebenchError as error:
                 problems.add(("budget", key), f"{error.problem} {error.fix}")
+    if isinstance(budget.get("memory"), str):
+        try:
+            protocol = replace(protocol, memory_limit=size(budget["memory"]))
+        except EdgebenchError as error:
+            problems.add(("budget", "memory"), f"{error.problem} {error.fix}")
     if "generations" in budget:
         value = budget["generations"]
         if not isinstance(value, int) or value < 1:
@@ -250,6 +263,14 @@ def duration(text: str) -> float:
     if not match or match[2] not in _SECONDS or float(match[1]) <= 0:
         raise PlanError(f'"{text}" is not a length of time.', 'Write a number and its unit, like "90s", "5m" or "1h".')
     return float(match[1]) * _SECONDS[match[2]]
+
+
+def size(text: str) -> int:
+    """`512 MiB`, `2GB`, `64kB` -> bytes. A number without a unit is refused."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]i?B)\s*", text)
+    if not match or match[2] not in _BYTES or float(match[1]) <= 0:
+        raise PlanError(f'"{text}" is not a size.', 'Write a number and its unit, like "512 MiB" or "2 GB".')
+    return int(float(match[1]) * _BYTES[match[2]])
 
 
 def narrow(

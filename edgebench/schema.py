@@ -181,6 +181,8 @@ class Protocol:
     sustained_seconds: float = 600.0
     command_timeout: float = 120.0
     budget_seconds: float | None = None
+    memory_limit: int | None = None
+    """Bytes of RSS at which a worker is stopped; by default four fifths of what is available."""
     seed: int = 0
 
 

@@ -119,11 +119,11 @@ def test_a_hang_ends_at_the_deadline(tmp_path: Path) -> None:
     assert results["good"].status == "ok"
 
 
-@pytest.mark.slow
 def test_a_runtime_that_eats_all_memory_costs_one_row(tmp_path: Path) -> None:
-    results, _ = campaign([work(tmp_path, "eat", {"eat_at": "run"}), work(tmp_path, "good")])
+    limited = replace(FAST, memory_limit=1 << 30, command_timeout=60.0)
+    results, _ = campaign([work(tmp_path, "eat", {"eat_at": "run"}), work(tmp_path, "good")], limited)
     assert results["eat"].status == "failed"
-    assert "memory" in results["eat"].reason.lower()
+    assert "of memory, over the limit of 1.0 GiB" in results["eat"].reason
     assert results["good"].status == "ok"
 
 

@@ -19,7 +19,7 @@ from edgebench import store
 from edgebench.testing import fake_artifact
 
 KILLS = 10
-BENCH = ("--backend", "fake", "--batch", "1", "--batch", "2", "--batch", "3", "--generations", "2")
+BENCH = ("--backend", "fake", "--batch", "1", "--batch", "2", "--batch", "3", "--generations", "6")
 IDS = {f"net/as given/fp32/fake@local/b{n}t1" for n in (1, 2, 3)}
 
 

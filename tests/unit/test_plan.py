@@ -134,6 +134,7 @@ def test_a_file_format_that_a_backend_does_not_open_is_a_skipped_square() -> Non
         (("threads = 1", "threads = []"), "threads is empty"),
         (('"int8"]', '"int9"]'), 'Did you mean "int8"'),
         (('time = "2m"', 'time = "2"'), "not a length of time"),
+        (('time = "2m"', 'memory = "2"'), "not a size"),
         (('method = "prune"', 'method = "prunes"'), 'Did you mean "prune"'),
         (("macs = 0.5", "mac = 0.5"), 'Did you mean "macs"'),
         (("macs = 0.5", "macs = 1.5"), "macs"),
@@ -183,6 +184,17 @@ def test_options_that_a_backend_does_not_have_are_refused() -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5m", 300), ("1.5h", 5400), ("250ms", 0.25)])
 def test_durations(text: str, seconds: float) -> None:
     assert plans.duration(text) == seconds
+
+
+@pytest.mark.parametrize(("text", "count"), [("512 MiB", 1 << 29), ("2GB", 2_000_000_000), ("1.5 kB", 1500)])
+def test_sizes(text: str, count: int) -> None:
+    assert plans.size(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "5", "-1 MiB", "0 GB", "3 mb", "2 GiBs"])
+def test_sizes_without_a_right_unit_are_refused(text: str) -> None:
+    with pytest.raises(PlanError):
+        plans.size(text)
 
 
 @pytest.mark.parametrize("text", ["", "5", "m", "-5m", "0s", "5 parsecs"])
