@@ -78,7 +78,12 @@ class Worker:
         start = measure.now_ns()
         session = self.backend.open(self.work.artifact, asked_options(cell))
         opened = measure.now_ns()
+        load_peak = status().get("VmHWM")
         self.subject = _subject(self.work, session, self.arrays, baseline)
+        reset_peak()
+        self.subject.load_peak = load_peak
+        if self.work.data.format == "random":
+            self.subject.own_bytes = sum(a.nbytes for a in self.subject.inputs.values())
         self.subject.protocol = self.protocol
         self.subject.reopen = lambda: self.backend.open(self.work.artifact, asked_options(cell))
         feeds = self.subject.feeds(0)
@@ -274,7 +279,7 @@ def random_inputs(specs: tuple[TensorSpec, ...], work: Work) -> dict[str, Any]:
         shape[0] = work.cell.batch * facts.get("count", 16)
         dtype = np.dtype(spec.dtype)
         kind = dtype.kind
-        draw = rng.standard_normal(shape) if kind == "f" else rng.integers(0, 2, shape)
+        draw = rng.standard_normal(shape, dtype=np.float32) if kind == "f" else rng.integers(0, 2, shape)
         out[spec.name] = draw.astype(dtype)
     return out
 

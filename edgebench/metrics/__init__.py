@@ -41,6 +41,10 @@ class Subject:
     parent: Sequence[Any]
     baseline: Mapping[str, int]
     """Memory after the imports, before the model was loaded, in bytes."""
+    load_peak: int | None = None
+    """The high-water mark of memory while the model was loaded, in bytes; the mark was set back after it."""
+    own_bytes: int = 0
+    """What the harness itself took since the baseline (inputs that it drew): no part of what the model needs."""
     precision: str = ""
     """The precision found in force; the one asked for where the runtime does not tell."""
     outputs: Sequence[Any] = ()

@@ -41,8 +41,11 @@ class Memory(Metric):
         for start in range(4):
             subject.session.run(subject.feeds(start * subject.cell.batch))
         found = status()
+        peak = found.get("VmHWM")
+        if peak is not None:
+            peak = max(peak - subject.own_bytes, subject.load_peak or 0)
         return {
-            "peak": found.get("VmHWM"),
+            "peak": peak,
             "anonymous": found.get("RssAnon"),
             "file": found.get("RssFile"),
             **{"baseline": subject.baseline.get("VmHWM")},

@@ -37,7 +37,7 @@ def hogs(spinners: int, copiers: int = 0) -> Iterator[None]:
 
 def squeezenet() -> tuple[Path, Path]:
     """SqueezeNet from the onnx package with He-normal weights, as fp32 and as static int8. Made once."""
-    float_file, int8_file = FOLDER / "squeezenet.onnx", FOLDER / "squeezenet-int8.onnx"
+    float_file, int8_file = FOLDER / "squeezenet-ir8.onnx", FOLDER / "squeezenet-ir8-int8.onnx"
     if not int8_file.exists():
         FOLDER.mkdir(parents=True, exist_ok=True)
         _seed_weights(float_file)
@@ -65,6 +65,13 @@ def _seed_weights(target: Path) -> None:
         model.graph.initializer.append(numpy_helper.from_array(weight, node.output[0]))
     del model.graph.node[:]
     model.graph.node.extend(kept)
+    weights = [i for i in model.graph.initializer if not i.name.endswith("__SHAPE")]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(weights)
+    data = [i for i in model.graph.input if i.name == "data_0"]
+    del model.graph.input[:]
+    model.graph.input.extend(data)
+    model.ir_version = 8  # weights that are no inputs came with version 4
     onnx.save(model, str(target))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from edgebench import measure, plugins, stats
 from edgebench.devices.evidence import SampleEvidence
 from edgebench.schema import Artifact
-from tests.bars.common import FOLDER, campaign, squeezenet, work
+from tests.bars.common import FOLDER, campaign, latency, squeezenet, work
 from tests.bars.noise import FIVE, _native_latency
 
 ROUNDS = 12
@@ -108,17 +109,24 @@ def b8() -> dict[str, Any]:
     float_file, int8_file = squeezenet()
     rows = {}
     for name, path in (("fp32", float_file), ("int8", int8_file)):
-        native, ours = [], []
+        native, ours, one = [], [], []
         for _ in range(3):
             native.append(_native_latency(path, 4))
             results, _ = campaign([work(path, name, "openvino")], FIVE)
-            found = results[name].get("latency")
-            ours.append(found.value if found and found.value else float("nan"))
-        rows[name] = {"benchmark_app_s": stats.median(native), "ours_s": stats.median(ours)}
+            ours.append(latency(results[name]) or float("nan"))
+            # benchmark_app feeds one input again and again, which stays in the cache; ours rotate over 16.
+            results, _ = campaign([work(path, name, "openvino")], replace(FIVE, gate_buffers=1))
+            one.append(latency(results[name]) or float("nan"))
+        rows[name] = {
+            "benchmark_app_s": stats.median(native),
+            "ours_s": stats.median(ours),
+            "one_input_s": stats.median(one),
+        }
         rows[name]["apart"] = rows[name]["ours_s"] / rows[name]["benchmark_app_s"] - 1
-    worst = max(abs(r["apart"]) for r in rows.values())
+        rows[name]["apart_on_one_input"] = rows[name]["one_input_s"] / rows[name]["benchmark_app_s"] - 1
+    worst = max(abs(r["apart_on_one_input"]) for r in rows.values())
     shown = ", ".join(
-        f"{n}: {r['ours_s'] * 1e3:.3f} ms against {r['benchmark_app_s'] * 1e3:.3f} ms ({r['apart']:+.1%})"
+        f"{n}: {r['ours_s'] * 1e3:.3f} ms against {r['benchmark_app_s'] * 1e3:.3f} ms ({r['apart']:+.1%}; on one input as there {r['apart_on_one_input']:+.1%})"
         for n, r in rows.items()
     )
     return {"held": worst <= 0.02, "rows": rows, "says": shown}

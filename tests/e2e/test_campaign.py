@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgebench import lines
-from edgebench.schema import Artifact, Cell, Job, Options, Protocol, Result, Work, from_json, to_json
+from edgebench.schema import Artifact, Cell, Job, Options, Protocol, Result, TensorSpec, Work, from_json, to_json
 from edgebench.testing import fake_artifact
 
 FAST = Protocol(
@@ -205,3 +205,20 @@ def test_the_scenarios_run_in_workers_of_their_own(tmp_path: Path) -> None:
     assert 0.004 < (found["multistream_p99"].value or 0) < 0.1
     apart = [e["record"] for e in events if e["event"] == "record" and e["record"]["generation"] < 0]
     assert {name for r in apart for name in ("multistream", "profile") if name in r} == {"multistream", "profile"}
+
+
+def test_peak_memory_is_the_model_s_and_not_the_harness_s(tmp_path: Path) -> None:
+    held = 64 << 20
+    wide = (
+        TensorSpec(name="input", dtype="float32", shape=(None, 1 << 20)),
+    )  # 16 inputs of 4 MiB, drawn by the worker
+    big = fake_artifact(tmp_path, {"memory": held}, name="big")
+    drawn = fake_artifact(
+        tmp_path, {}, inputs=wide, outputs=(TensorSpec(name="y", dtype="float32", shape=(None, 1)),), name="drawn"
+    )
+    cells = [Cell(model="fake", recipe=n, backend="fake", device="local") for n in ("big", "drawn")]
+    works = [Work(cell=c, artifact=a, data=RANDOM) for c, a in zip(cells, (big, drawn), strict=True)]
+    results, _ = campaign(works)
+    peaks = {name: next(m.value for m in r.measurements if m.metric == "memory_peak") for name, r in results.items()}
+    assert held <= (peaks["big"] or 0) < held + (8 << 20)
+    assert (peaks["drawn"] or 0) < 40 << 20  # its weights and one batch; not the 64 MiB of all inputs
