@@ -32,6 +32,8 @@ def start(arguments: list[str], folder: Path, environment: dict[str, str]) -> su
     return subprocess.Popen(
         [sys.executable, "-m", "edgebench", *arguments],
         cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A background job of a shell is born deaf to Ctrl-C; a user's terminal is not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
