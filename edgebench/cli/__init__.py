@@ -1,0 +1,9 @@
+"""The verbs. The only place that prints and exits.
+
+Exit codes: 0 all cells ok, 1 some cells failed, 2 bad input or interrupted (two sentences on stderr: problem and fix).
+"""
+
+from edgebench.cli import listing, measuring, reporting
+from edgebench.cli.app import cli, main
+
+__all__ = ["cli", "listing", "main", "measuring", "reporting"]

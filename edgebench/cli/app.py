@@ -1,0 +1,58 @@
+"""The command itself: its group, its errors, its exit codes. The verbs add themselves in their own files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import click
+
+from edgebench.cli.screen import say
+from edgebench.errors import EdgebenchError, StoreError
+
+MAIN_EXAMPLES = """
+\b
+Examples:
+  edgebench run                 compress, compile, measure and compare, on real data
+  edgebench bench model.onnx    measure a ready model on every runtime that opens it
+  edgebench report RUN          the table of an earlier run, again
+  edgebench doctor              what this machine can do, and what is missing
+\b
+Exit codes: 0 all cells ok, 1 some cells failed, 2 bad input or interrupted.
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=MAIN_EXAMPLES)
+@click.version_option(version("edgebench"), prog_name="edgebench")
+def cli() -> None:
+    """Compress a network, compile it for every edge runtime, measure it here or on a board, and compare."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The entry point of the `edgebench` command."""
+    try:
+        code = cli.main(args=None if argv is None else list(argv), prog_name="edgebench", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except EdgebenchError as error:
+        _fail(error.problem, error.fix)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "edgebench"
+        _fail(error.format_message(), f"See: {where} --help")
+    except click.ClickException as error:
+        _fail(error.format_message(), "See: edgebench --help")
+    except (click.Abort, KeyboardInterrupt):
+        _fail("Interrupted.", "Nothing was lost: a run that had begun goes on with: edgebench run --resume")
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output left; that is no error of ours
+        sys.exit(0)
+    except OSError as error:
+        if error.errno == 28:
+            failure = StoreError("The disk is full.", "Free some space, then go on with: edgebench run --resume")
+            _fail(failure.problem, failure.fix)
+        raise
+
+
+def _fail(problem: str, fix: str) -> None:
+    say(f"Error: {problem}\n  Fix: {fix}", err=True)
+    sys.exit(2)

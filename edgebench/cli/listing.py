@@ -1,0 +1,128 @@
+"""The verbs that say what there is: backends, devices, methods, doctor, completion."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+
+import click
+
+from edgebench.cli.app import cli
+from edgebench.cli.screen import say, table
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For a script.")
+def backends(as_json: bool) -> None:
+    """The runtimes: which are here, what they open, and how to get those that are missing."""
+    from edgebench import listing
+
+    found = listing.backends()
+    if as_json:
+        say(json.dumps(found, indent=1, sort_keys=True))
+        return
+    table(
+        ("backend", "here", "version", "opens", "precisions", "from"),
+        [
+            [
+                b["name"],
+                "yes" if b["ok"] else "no",
+                b["version"],
+                ", ".join(b["accepts"]),
+                ", ".join(b["precisions"]),
+                b["origin"],
+            ]
+            for b in found
+        ],
+    )
+    for b in found:
+        if not b["ok"]:
+            say(f"{b['name']}: {b['reason']}. {b['fix']}")
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For a script.")
+def devices(as_json: bool) -> None:
+    """The devices that can be named with --device, and whether they can be reached."""
+    from edgebench import listing
+
+    found = listing.devices()
+    if as_json:
+        say(json.dumps(found, indent=1, sort_keys=True))
+        return
+    table(
+        ("device", "ready", "reached by", "description"),
+        [[d["name"], "yes" if d["ok"] else "no", d["address"] or d["transport"], d["description"]] for d in found],
+    )
+    for d in found:
+        if not d["ok"]:
+            say(f"{d['name']}: {d['reason']} {d['fix']}")
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For a script.")
+def methods(as_json: bool) -> None:
+    """The compression methods and their options, for the steps of a recipe."""
+    from edgebench.compress import methods as known
+
+    found = known.describe()
+    if as_json:
+        say(json.dumps(found, indent=1, sort_keys=True))
+        return
+    for method in found:
+        say(f"{method['name']}: {method['summary']}")
+        for line in textwrap.wrap(method["details"], 100):
+            say(f"    {line}")
+        for option in method["options"]:
+            say(f"      {option['name']} = {option['default']}   ({option['type']})")
+        say()
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For a script.")
+def doctor(as_json: bool) -> None:
+    """What this machine is, what reduces trust in its figures, and what is missing."""
+    from edgebench import environment, listing
+
+    facts = environment.preflight()
+    warnings = environment.warnings(facts, 1)
+    found = listing.backends()
+    if as_json:
+        say(json.dumps({"machine": facts, "warnings": list(warnings), "backends": found}, indent=1, sort_keys=True))
+        return
+    shown = (
+        "cpu_model",
+        "cores",
+        "flags",
+        "memory_total",
+        "kernel",
+        "hypervisor",
+        "governor",
+        "clocksource",
+        "python",
+        "libc",
+    )
+    for name in shown:
+        if facts.get(name) not in (None, "", []):
+            value = facts[name]
+            say(f"{name:>14}  {', '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}")
+    for b in found:
+        say(f"{b['name']:>14}  {b['version'] if b['ok'] else b['reason'] + '. ' + b['fix']}")
+    for warning in warnings:
+        say(f"       warning  {warning}")
+    if not warnings:
+        say("No warnings: nothing that was looked at reduces trust in figures from this machine.")
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell; for bash: eval "$(edgebench completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    say(kind(cli, {}, "edgebench", "_EDGEBENCH_COMPLETE").source())
+
+
+# helpers of the verbs

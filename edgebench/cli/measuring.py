@@ -1,0 +1,152 @@
+"""The verbs that make something: run, bench, compress, selfcheck."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgebench.cli.app import cli
+from edgebench.cli.options import axes, measuring
+from edgebench.cli.results import finish, open_run
+from edgebench.cli.screen import count, progress_bars, say, table
+
+RUN_EXAMPLES = """
+\b
+Examples:
+  edgebench run                              the quick suite, on this machine
+  edgebench run my.toml                      your own plan
+  edgebench run --backend onnxruntime --json one runtime, for a script
+  edgebench run --resume                     go on with the latest run
+"""
+BENCH_EXAMPLES = """
+\b
+Examples:
+  edgebench bench model.onnx
+  edgebench bench model.onnx --backend openvino --batch 1 --batch 8
+  edgebench bench model.onnx --data samples.npz
+  edgebench bench model.onnx --shape input=1x3x224x224
+"""
+
+
+@cli.command(epilog=RUN_EXAMPLES)
+@click.argument("plan", default="quick", metavar="[PLAN.toml | SUITE]")
+@axes
+@click.option(
+    "--recipe", "recipes", multiple=True, metavar="NAME", help="Only this recipe of the plan; may be repeated."
+)
+@measuring
+@click.option(
+    "--resume", is_flag=False, flag_value="latest", metavar="[RUN]", help="Go on with a run that was cut off."
+)
+def run(plan: str, device: str, results: str, as_json: bool, resume: str | None, **asked: Any) -> None:
+    """Compress, compile and measure everything in a plan, and print the comparison."""
+    from edgebench import runner, suites
+    from edgebench.asked import asked_for
+    from edgebench.devices import profiles
+
+    if resume is not None:
+        folder = open_run(resume, results)
+        before = len(folder.results())
+        place = profiles.resolve(folder.run.device.name)
+        with progress_bars() as progress:
+            runner.resume(folder, place, progress)
+        if len(folder.results()) == before:
+            say(f"Nothing was left to do in {folder.path}.", err=True)
+    else:
+        chosen = asked_for(suites.read(plan), **asked)
+        prepared = runner.prepare(chosen, profiles.resolve(device))
+        with progress_bars() as progress:
+            folder = runner.run(prepared, root=Path(results), progress=progress)
+    finish(folder, as_json)
+
+
+@cli.command(epilog=BENCH_EXAMPLES)
+@click.argument("file", metavar="FILE")
+@axes
+@measuring
+@click.option("--data", metavar="FILE.npz", help="Inputs by name, and labels for accuracy; random inputs without it.")
+@click.option("--shape", "shapes", multiple=True, metavar="NAME=AxBxC", help="Shape of an input whose axes are free.")
+def bench(
+    file: str,
+    device: str,
+    results: str,
+    as_json: bool,
+    data: str | None,
+    shapes: Sequence[str],
+    backends: Sequence[str],
+    **asked: Any,
+) -> None:
+    """Measure a ready model file on every runtime that opens it."""
+    from edgebench import ready, runner
+    from edgebench.asked import asked_for, shapes_of
+    from edgebench.devices import profiles
+
+    ready.check_file(Path(file))
+    names = tuple(backends) or ready.backends_for(Path(file))
+    given = ready.bench_plan(file, names, data or "", shapes_of(shapes), precisions=asked["precisions"] or ("fp32",))
+    plan = asked_for(given, **asked)
+    prepared = runner.prepare(plan, profiles.resolve(device))
+    with progress_bars() as progress:
+        folder = runner.run(prepared, root=Path(results), progress=progress)
+    finish(folder, as_json)
+
+
+@cli.command()
+@click.argument("plan", default="quick", metavar="[PLAN.toml | SUITE]")
+@axes
+@click.option(
+    "--recipe", "recipes", multiple=True, metavar="NAME", help="Only this recipe of the plan; may be repeated."
+)
+@click.option("--out", default="compressed", metavar="FOLDER", show_default=True, help="Where the model files go.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
+def compress(plan: str, out: str, as_json: bool, **asked: Any) -> None:
+    """Make the compressed networks of a plan as files, and measure nothing."""
+    from edgebench import runner, suites
+    from edgebench.asked import asked_for
+    from edgebench.devices import profiles
+
+    prepared = runner.prepare(asked_for(suites.read(plan), **asked), profiles.resolve("local"))
+    with progress_bars() as progress:
+        made = runner.compress(prepared, Path(out), progress)
+    if as_json:
+        say(json.dumps(made, indent=1, sort_keys=True))
+        return
+    table(
+        ("recipe", "lowering", "file", "size", "MACs", "parameters"),
+        [
+            [
+                m["recipe"],
+                m["lowering"],
+                m["path"],
+                f"{m['size'] / 1000:.1f} kB",
+                count(m["facts"].get("macs")),
+                count(m["facts"].get("parameters")),
+            ]
+            for m in made
+        ],
+    )
+
+
+@cli.command()
+@click.option("--device", default="local", metavar="NAME", show_default=True, help="Where: see edgebench devices.")
+@click.option("--precise", is_flag=True, help="Until ratios are known to 1 %.")
+@click.option("--json", "as_json", is_flag=True, help="For a script.")
+def selfcheck(device: str, precise: bool, as_json: bool) -> None:
+    """Say whether a machine can be trusted to measure, and how finely. Exit code 1 if it cannot."""
+    from edgebench import selfcheck as check
+    from edgebench.devices import profiles
+    from edgebench.schema import PROTOCOLS
+
+    with progress_bars() as progress:
+        report = check.run(profiles.resolve(device), PROTOCOLS["precise" if precise else "default"], progress)
+    if as_json:
+        say(json.dumps(report, indent=1, sort_keys=True))
+    else:
+        for line in check.sentences(report):
+            say(line)
+    sys.exit(0 if report["trusted"] else 1)
