@@ -20,6 +20,7 @@ def asked_for(
     quick: bool = False,
     precise: bool = False,
     sustained: str | None = None,
+    external_meter: bool = False,
     **axes: Any,
 ) -> Plan:
     """The plan with what the command line asked for instead. Raises PlanError for what cannot be."""
@@ -37,6 +38,9 @@ def asked_for(
     if sustained is not None:
         protocol = replace(protocol, sustained_seconds=plans.duration(sustained))
         plan = replace(plan, metrics=tuple(dict.fromkeys((*plan.metrics, "sustained"))))
+    if external_meter:
+        protocol = replace(protocol, external_meter=True)
+        plan = replace(plan, metrics=tuple(dict.fromkeys((*plan.metrics, "energy"))))
     return replace(plan, protocol=protocol)
 
 

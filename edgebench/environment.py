@@ -23,10 +23,13 @@ from edgebench.schema import digest
 CLOCKS = ("tsc", "arch_sys_counter", "riscv_clocksource")
 """Clocksources that user space reads without asking the kernel or a hypervisor."""
 
-VOLATILE = frozenset({"temperatures", "throttle", "load", "memory_available", "threads"})
+VOLATILE = frozenset({"temperatures", "throttle", "load", "others", "memory_available", "threads"})
 """Facts that differ from one minute or one request to the next; all others make the fingerprint."""
 
 HOT = 80.0  # degrees Celsius: boards begin to slow down between 80 and 85
+
+BUSY = 0.2
+"""CPUs' worth of other programs beyond which a machine is called busy."""
 
 _TREE = Path(__file__).parent
 
@@ -101,8 +104,11 @@ def _neighbours(facts: Mapping[str, Any]) -> Iterable[str]:
         yield f"This is a virtual machine ({facts['hypervisor']}): neighbours may take time or cache unseen."
     if facts.get("smt"):
         yield "Hyper-threading is on: two threads of one core slow each other down."
-    load, cores = facts.get("load"), facts.get("cores") or 1
-    if load is not None and load > max(0.5, 0.25 * cores):
+    load, cores, others = facts.get("load"), facts.get("cores") or 1, facts.get("others")
+    if others is not None:
+        if others > BUSY:
+            yield f"The machine is busy: other programs take {others:.1f} of {cores} CPUs."
+    elif load is not None and load > max(0.5, 0.25 * cores):
         yield f"The machine is busy: the load is {load:.1f} on {cores} CPUs."
 
 

@@ -6,14 +6,45 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgebench import stats
+from edgebench import blocks, stats
 from edgebench.metrics import Metric, Record
 from edgebench.metrics.latency import Generation, attempts, judge, timed
-from edgebench.schema import Interval, Measurement, Options, Protocol, Result, Window, Work
+from edgebench.schema import Artifact, Interval, Measurement, Options, Protocol, Result, Window, Work
 
-Records = Mapping[str, Sequence[Record]]
-"""Cell id -> everything that its workers wrote down."""
 SIGNIFICANT = 0.05
+
+
+class Book:
+    """Everything that the workers wrote down, by cell. Each generation is judged once, however often it is asked for."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._records: dict[str, list[Record]] = {}
+        self._judged: dict[tuple[str, int, int, bool], Generation | None] = {}
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        self._records.setdefault(record["cell"], []).append(record)
+
+    def of(self, cell: str) -> Sequence[Record]:
+        """A cell's records in the order in which they were written."""
+        return self._records.get(cell, ())
+
+    def has(self, cell: str, generation: int) -> bool:
+        return any(r["generation"] == generation for r in self.of(cell))
+
+    def judged(self, cell: str, threads: int, rung: int = 1, attempt: int | None = None) -> list[Generation]:
+        """The timed generations of a cell's last (or this) attempt, in order."""
+        isolated = rung >= 2
+        out = []
+        for record in timed(self.of(cell), attempt):
+            key = (cell, int(record["generation"]), int(record.get("attempt", 0)), isolated)
+            if key not in self._judged:
+                self._judged[key] = judge(record, threads, isolated=isolated)
+            found = self._judged[key]
+            if found is not None:
+                out.append(found)
+        return out
 
 
 @dataclass(frozen=True)
@@ -26,22 +57,21 @@ class Comparison:
 
 
 def generations(
-    work: Work, records: Sequence[Record], rung: int = 1, attempt: int | None = None
+    book: Book, cell: str, threads: int, rung: int = 1, attempt: int | None = None
 ) -> dict[int, Generation]:
     """The judged generations of a cell's last (or this) attempt that gave a median, by number."""
-    judged = (judge(r, work.cell.threads, isolated=rung >= 2) for r in timed(records, attempt))
-    return {g.number: g for g in judged if g is not None and g.median is not None}
+    return {g.number: g for g in book.judged(cell, threads, rung, attempt) if g.median is not None}
 
 
-def compare(work: Work, records: Records, rung: int = 1) -> Comparison | None:
+def compare(work: Work, book: Book, rung: int = 1) -> Comparison | None:
     """The speed-up over the cell's baseline; None for the baseline itself, or when no generation has both."""
-    if not work.baseline or work.baseline == work.cell.id:
+    own, base, threads = work.cell.id, work.baseline, work.cell.threads
+    if not base or base == own:
         return None
-    own, base = records.get(work.cell.id, ()), records.get(work.baseline, ())
-    for attempt in sorted(attempts(own) & attempts(base), reverse=True):
+    for attempt in sorted(attempts(book.of(own)) & attempts(book.of(base)), reverse=True):
         # Only what ran side by side is paired: when just one of the two was measured again, their last attempt together.
-        ours = generations(work, own, rung, attempt)
-        theirs = generations(work, base, rung, attempt)
+        ours = generations(book, own, threads, rung, attempt)
+        theirs = generations(book, base, threads, rung, attempt)  # a baseline has the threads of its cells
         both = sorted(set(ours) & set(theirs))
         if len(both) >= 2:
             a, b = [theirs[g].median or 0.0 for g in both], [ours[g].median or 0.0 for g in both]
@@ -63,7 +93,7 @@ def rung_of(environment: Mapping[str, Any]) -> int:
 
 def conclude(
     works: Sequence[Work],
-    records: Records,
+    book: Book,
     metrics: Mapping[str, Metric],
     protocol: Protocol,
     environment: Options,
@@ -71,11 +101,11 @@ def conclude(
 ) -> list[Result]:
     """The Results of the cells that ran, with the verdicts of their table corrected for being many (Holm)."""
     rung = rung_of(environment)
-    compared = {w.cell.id: c for w in works if (c := compare(w, records, rung))}
+    compared = {w.cell.id: c for w in works if (c := compare(w, book, rung))}
     adjusted = dict(zip(compared, stats.holm([c.p for c in compared.values()]), strict=True))
     out = []
     for work in works:
-        own = sorted(records[work.cell.id], key=lambda r: int(r["generation"]))
+        own = sorted(book.of(work.cell.id), key=lambda r: int(r["generation"]))
         found = [_size(work)]
         for metric in metrics.values():
             found += metric.figures(work, own, protocol)
@@ -84,10 +114,10 @@ def conclude(
             found.append(_speedup(comparison, adjusted[work.cell.id]))
         elif work.baseline and work.baseline != work.cell.id:
             found.append(_NO_SPEEDUP)
-        state, why = _state(work, own, comparison, protocol, rung)
+        state, why = _state(work, book, comparison, protocol, rung)
         if state == "noisy":
             found = [_withheld(m, why) for m in found]
-        noisy = {**noise(work, own), "state": state, "why": why}
+        noisy = {**noise(work, book), "state": state, "why": why}
         out.append(replace(_result(work, own, tuple(found), noisy, environment), campaign=campaign))
     return out
 
@@ -96,18 +126,23 @@ def rebuild(
     results: Sequence[Result], samples: Iterable[Record], metrics: Mapping[str, Metric], protocol: Protocol
 ) -> tuple[Result, ...]:
     """The same results once more, every figure of the cells that ran made anew from the raw samples."""
-    records: dict[str, list[Record]] = {}
-    for record in samples:
-        records.setdefault(record["cell"], []).append(record)
+    book = Book(samples)
     fresh: dict[str, Result] = {}
     for campaign in dict.fromkeys(r.campaign for r in results if r.status == "ok"):
         group = [r for r in results if r.status == "ok" and r.campaign == campaign]
         works = [
-            Work(cell=r.cell, artifact=r.artifact, data=r.artifact, baseline=r.baseline) for r in group if r.artifact
+            Work(cell=r.cell, artifact=r.artifact, data=_data_of(r, r.artifact), baseline=r.baseline)
+            for r in group
+            if r.artifact
         ]
-        for result in conclude(works, records, metrics, protocol, group[0].environment, campaign):
+        for result in conclude(works, book, metrics, protocol, group[0].environment, campaign):
             fresh[result.cell.id] = result
     return tuple(fresh.get(r.cell.id, r) for r in results)
+
+
+def _data_of(result: Result, artifact: Artifact) -> Artifact:
+    """What is still known of the data that a cell was checked with: its hash."""
+    return replace(artifact, sha256=str(result.effective.get("data", "")))
 
 
 _NO_SPEEDUP = Measurement(
@@ -149,11 +184,9 @@ def _withheld(m: Measurement, why: str) -> Measurement:
     return replace(m, value=None, interval=None, samples=(), note=f"noisy: {why}")
 
 
-def _state(
-    work: Work, own: Sequence[Record], comparison: Comparison | None, protocol: Protocol, rung: int
-) -> tuple[str, str]:
+def _state(work: Work, book: Book, comparison: Comparison | None, protocol: Protocol, rung: int) -> tuple[str, str]:
     """The protocol's item 11: valid, repaired, throttled, noisy or unverified, and why."""
-    judged = [g for r in timed(own) if (g := judge(r, work.cell.threads, isolated=rung >= 2))]
+    own, judged = book.of(work.cell.id), book.judged(work.cell.id, work.cell.threads, rung)
     calls, clean = sum(g.calls for g in judged), sum(g.clean for g in judged)
     medians = [g.clean_median for g in judged if g.clean_median]
     usable = [g for g in judged if g.median is not None]
@@ -173,9 +206,14 @@ def _state(
     return stats.cell_status(evidence, least_generations=protocol.least_generations)
 
 
-def noise(work: Work, own: Sequence[Record]) -> dict[str, Any]:
+def blocks_of(own: Sequence[Record]) -> list[int]:
+    """The blocks of the grid that a cell was measured in, from 1 up."""
+    return sorted({1 + blocks.block_of(r["generation"]) for r in timed(own)})
+
+
+def noise(work: Work, book: Book) -> dict[str, Any]:
     """How disturbed the samples were: what a reader needs to judge a row, and both counts (nothing is dropped silently)."""
-    judged = [g for r in timed(own) if (g := judge(r, work.cell.threads))]
+    own, judged = book.of(work.cell.id), book.judged(work.cell.id, work.cell.threads)
     calls, clean = sum(g.calls for g in judged), sum(g.clean for g in judged)
     warm = [r["warmup"] for r in timed(own) if "warmup" in r]
     return {
@@ -186,9 +224,30 @@ def noise(work: Work, own: Sequence[Record]) -> dict[str, Any]:
         "generations": len(judged),
         "attempts": 1 + max((r.get("attempt", 0) for r in own), default=0),
         "steal": sum(g.steal for g in judged) / len(judged) if judged else None,
+        "blocks": blocks_of(own),
         "steady": all(w["steady"] for w in warm) if warm else None,
         "drift": max((abs(w["drift"]) for w in warm if not w["steady"]), default=0.0),
     }
+
+
+CACHES = 1.03
+"""A repeated input that is answered faster than fresh ones by more than this, interval and all, looks like a cache."""
+
+
+def repeating(own: Sequence[Record]) -> stats.Estimate | None:
+    """How much longer fresh inputs take than one that is repeated: a ratio over generations (protocol, item 3)."""
+    pairs = [r["repeat"] for r in timed(own) if r.get("repeat")]
+    if len(pairs) < 2:
+        return None
+    return stats.ratio_interval(
+        [stats.median(p["fresh_ns"]) for p in pairs], [stats.median(p["same_ns"]) for p in pairs]
+    )
+
+
+def caches(effective: Mapping[str, Any]) -> bool:
+    """Whether a result's caching test says that the runtime, or the machine, remembers an input."""
+    found = effective.get("repeating") or {}
+    return (found.get("low") or 0.0) > CACHES
 
 
 def _result(
@@ -196,7 +255,10 @@ def _result(
 ) -> Result:
     check = next((r for r in own if r["generation"] == 0), own[-1])
     gate = check.get("accuracy", {}).get("gate", {})
-    effective = {**check.get("effective", {}), "version": check.get("version", ""), "gate": gate}
+    effective = {"version": check.get("version", ""), **check.get("effective", {}), "gate": gate}
+    repeated = repeating(own)
+    if repeated is not None:
+        effective["repeating"] = dict(repeated._asdict())
     profile = next((r["profile"] for r in own if r.get("profile")), None)
     if profile:
         effective["layers"] = profile["layers"]

@@ -135,6 +135,25 @@ def warm_up(
             return Warmup(elapsed, done, steady, drift, medians[-1])
 
 
+def in_turn(
+    first: Callable[[], Thunk], second: Callable[[], Thunk], clock: Clock, *, seconds: float, pairs: int
+) -> tuple[list[int], list[int]]:
+    """Times (ns) of the calls that two makers make, in turn, for `seconds` and at least `pairs` pairs.
+
+    What making a call takes is not timed. The order within a pair alternates, so that neither is always the later.
+    """
+    times: tuple[list[int], list[int]] = ([], [])
+    end = clock() + int(seconds * 1e9)
+    while len(times[0]) < pairs or clock() < end:
+        order = (0, 1) if len(times[0]) % 2 == 0 else (1, 0)
+        for i in order:
+            call = (first, second)[i]()
+            start = clock()
+            call()
+            times[i].append(clock() - start)
+    return times
+
+
 @dataclass
 class Served:
     """An open-loop run: per request, latency from its scheduled arrival, how late we were to look, and service time."""

@@ -40,6 +40,8 @@ class Plan:
     precisions: tuple[str, ...] = ("fp32",)
     metrics: tuple[str, ...] = ()
     """What is measured beside the standard figures: server, multistream, offline, profile, or a stranger's."""
+    application: Options = Options()
+    """Python entries of what the user's program does around the network: samples, before, after."""
     protocol: Protocol = Protocol()
     seed: int = 0
     base: str = "."
@@ -72,9 +74,11 @@ TABLES: dict[str, Any] = {
     "data": dict,
     "run": dict,
     "budget": dict,
+    "application": dict,
     "backends": dict,
     "recipe": list,
 }
+APPLICATION_KEYS: dict[str, Any] = {"samples": str, "before": str, "after": str}
 BUDGET_KEYS: dict[str, Any] = {
     "time": str,
     "trust": str,
@@ -99,6 +103,8 @@ def from_document(document: Document, check_recipe: Callable[[Recipe], None], ba
     check_table(document, ("run",), run, RUN_KEYS, problems)
     budget = _table(data, "budget")
     check_table(document, ("budget",), budget, BUDGET_KEYS, problems)
+    application = _table(data, "application")
+    check_table(document, ("application",), application, APPLICATION_KEYS, problems)
     source = _table(data, "data")
     if "data" in data and not (isinstance(source.get("source"), str) and source["source"]):
         problems.add(("data",), '[data] needs a source: "digits", a file, a folder, or "module:callable".')
@@ -122,6 +128,7 @@ def from_document(document: Document, check_recipe: Callable[[Recipe], None], ba
         threads=_counts(run, "threads", problems),
         precisions=_texts(run, "precisions", ("fp32",), problems),
         metrics=_texts(run, "metrics", (), problems) if "metrics" in run else (),
+        application=Options(application),
         protocol=protocol,
         seed=run.get("seed", 0) if isinstance(run.get("seed", 0), int) else 0,
         base=base,
@@ -343,7 +350,8 @@ def _square(cell: Cell, recipe: Recipe, backend: Backend, earlier: Sequence[Squa
     lowering = backend.precisions.get(cell.precision)
     if lowering is None:
         has = ", ".join(backend.precisions)
-        return Square(cell=cell, recipe=recipe, skip=f"{backend.name} has no {cell.precision}; it has {has}.")
+        why = f": {backend.refused[cell.precision]}" if cell.precision in backend.refused else ""
+        return Square(cell=cell, recipe=recipe, skip=f"{backend.name} has no {cell.precision}{why}; it has {has}.")
     if file_format and file_format not in backend.accepts:
         takes = ", ".join(sorted(backend.accepts))
         return Square(

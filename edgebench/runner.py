@@ -17,7 +17,7 @@ from edgebench import environment, figures, measure, plugins, ready, store
 from edgebench import plan as plans
 from edgebench.backend import Backend
 from edgebench.devices import Device
-from edgebench.errors import EdgebenchError, Interrupted, MissingRuntime
+from edgebench.errors import EdgebenchError, Interrupted, MissingRuntime, PlanError, StoreError
 from edgebench.lines import ChildDied, spawn
 from edgebench.plan import Plan, Square
 from edgebench.schema import (
@@ -51,6 +51,8 @@ DISTRIBUTIONS = (
     "onnxruntime",
     "openvino",
     "nncf",
+    "executorch",
+    "pnnx",
 )
 
 
@@ -85,12 +87,14 @@ def recipe_precision(recipe: Recipe) -> str | None:
 
 def prepare(plan: Plan, device: Device) -> Prepared:
     """Check everything that the user gave. Raises EdgebenchError; writes nothing."""
+    _check_cache()
     backends = {name: plugins.backend(name) for name in plan.backends}
     for backend in backends.values():
         _require(backend)
     plans.check_backend_options(plan, backends)
     for name in plan.metrics:  # an unknown one is refused now
         plugins.load("edgebench.metrics", name)
+    plan = _with_application(plan, device)
     form = ready.file_format(plan)
     squares = plans.expand(plan, device.profile.name, backends, recipe_precision, form)
     data: Any = None
@@ -105,6 +109,35 @@ def prepare(plan: Plan, device: Device) -> Prepared:
         data = load(plan.data, plan.data_options, Path(plan.base))
         pipeline.check(plan.model, data, base=Path(plan.base), recipes=plan.recipes)
     return Prepared(plan=plan, device=device, squares=squares, data=data)
+
+
+def _check_cache() -> None:
+    """A cache that cannot be written would cost every row: refused now, with what to set."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise StoreError(
+            f"The cache folder {folder} cannot be written.", "Make it writable, or name another: EDGEBENCH_CACHE=FOLDER"
+        )
+
+
+def _with_application(plan: Plan, device: Device) -> Plan:
+    """Where the plan names what the application does around the network, that is tried now and measured later."""
+    if not plan.application:
+        return plan
+    if device.profile.transport != "local":
+        raise PlanError(
+            "[application] names python functions of this machine, and the device is another one.",
+            "Run edgebench on the device itself, or leave [application] out.",
+        )
+    from edgebench.metrics import application
+
+    application.check({**plan.application, "base": plan.base})
+    return replace(plan, metrics=tuple(dict.fromkeys((*plan.metrics, "application"))))
 
 
 def _require(backend: Backend) -> None:
@@ -164,12 +197,22 @@ def _make(folder: RunFolder, prepared: Prepared, squares: Sequence[Square], prog
             artifacts, data = _variant(folder, prepared, group, progress)
             for square in group:
                 works.append(
-                    Work(cell=square.cell, artifact=artifacts[square.lowering], data=data, baseline=square.baseline)
+                    Work(
+                        cell=square.cell,
+                        artifact=artifacts[square.lowering],
+                        data=data,
+                        baseline=square.baseline,
+                        application=_application(prepared.plan),
+                    )
                 )
         except EdgebenchError as error:
             for square in group:
                 folder.append(Result(cell=square.cell, status="failed", reason=error.problem, fix=error.fix))
     return works
+
+
+def _application(plan: Plan) -> Options:
+    return Options({**plan.application, "base": str(Path(plan.base).resolve())}) if plan.application else Options()
 
 
 def _variant(
@@ -285,7 +328,8 @@ def _store(folder: RunFolder, works: Sequence[Work], event: Mapping[str, Any], p
     if kind == "record":
         folder.append_samples(event["record"])
     elif kind == "progress":
-        progress("measure", event["done"], event["total"], event["note"])
+        left = f"about {_minutes(event['left_s'])} left: " if "left_s" in event else ""
+        progress("measure", event["done"], event["total"], left + event["note"])
     elif kind == "result":
         result = from_json(Result, event["result"])
         # The device's own paths mean nothing later: a result names the file as it lies beside it.
@@ -293,6 +337,16 @@ def _store(folder: RunFolder, works: Sequence[Work], event: Mapping[str, Any], p
         inside = Path(local.path).is_relative_to(folder.path)
         path = str(Path(local.path).relative_to(folder.path)) if inside else local.path
         folder.append(replace(result, artifact=replace(local, path=path)))
+
+
+def _minutes(seconds: float) -> str:
+    """`40 s`, `2 min 10 s`, `1 h 5 min`: as finely as an estimate deserves."""
+    tens = max(10, 10 * round(seconds / 10))
+    if tens < 60:
+        return f"{tens} s"
+    if tens < 3600:
+        return f"{tens // 60} min {tens % 60} s".removesuffix(" 0 s")
+    return f"{tens // 3600} h {tens % 3600 // 60} min".removesuffix(" 0 min")
 
 
 def compress(prepared: Prepared, out: Path, progress: Progress = quiet) -> list[dict[str, Any]]:

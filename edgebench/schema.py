@@ -124,6 +124,8 @@ class DeviceProfile:
     address: str = ""
     python: str = "python3"
     workdir: str = ""
+    price: float | None = None
+    """What one costs, in US dollars, where its profile says it."""
     compatible: tuple[str, ...] = ()
     backends: tuple[str, ...] = ()
     sensors: tuple[str, ...] = ()
@@ -174,11 +176,19 @@ class Protocol:
     slice_seconds: float = 0.1
     slice_inferences: int = 5
     slice_drop: int = 2
-    warmup_seconds: float = 0.3
+    rouse_seconds: float = 0.3
+    """The first part of the warm-up, in which several workers may run at once; `warmup_seconds` is each one's alone."""
+    warmup_seconds: float = 0.2
     warmup_inferences: int = 10
     warmup_cap: float = 5.0
     gate_buffers: int = 16
+    repeat_seconds: float = 0.03
+    repeat_pairs: int = 3
+    """The caching test of each generation: so long, and at least so many pairs of a fresh and a repeated input."""
+    memory_processes: int = 3
     sustained_seconds: float = 600.0
+    external_meter: bool = False
+    """Keep windows of idle and load for the log of an outside power meter."""
     command_timeout: float = 120.0
     budget_seconds: float | None = None
     memory_limit: int | None = None
@@ -194,8 +204,10 @@ QUICK = Protocol(
     rounds=2,
     slice_seconds=0.05,
     slice_inferences=13,
+    rouse_seconds=0.1,
     warmup_seconds=0.1,
     warmup_cap=1.0,
+    memory_processes=1,
     half_width=0.1,
     withhold_half_width=1.0,
     attempts=1,
@@ -208,13 +220,15 @@ PROTOCOLS: dict[str, Protocol] = {p.trust: p for p in (DEFAULT, QUICK, PRECISE)}
 class Work:
     """One cell of a job with the files it needs. `data` holds inputs, and labels and reference outputs if any.
 
-    `baseline` is the id of the cell that its speed is compared with.
+    `baseline` is the id of the cell that its speed is compared with; `application` names what the user's program does around
+    the network (metrics/application.py).
     """
 
     cell: Cell
     artifact: Artifact
     data: Artifact
     baseline: str | None = None
+    application: Options = Options()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,7 +58,7 @@ class RunFolder:
             _append(self.path / SAMPLES, gzip.compress(_line(record), compresslevel=6, mtime=0))
 
     def results(self) -> tuple[Result, ...]:
-        """One result for each cell, in the order they were added. Raises StoreError for a damaged line."""
+        """One result for each cell, the last that was added, in the order of the first. Raises StoreError for a damaged line."""
         found: dict[str, Result] = {}
         for number, line in enumerate(_whole_lines(self.path / RESULTS), start=1):
             if not line.strip():
@@ -71,7 +71,7 @@ class RunFolder:
                     f"Line {number} of {self.path / RESULTS} is damaged: {why}",
                     f"Delete that line, and measure its cell again with: edgebench run --resume {self.path}",
                 ) from error
-            found.setdefault(result.cell.id, result)
+            found[result.cell.id] = result
         return tuple(found.values())
 
     def samples(self) -> Iterator[dict[str, Any]]:

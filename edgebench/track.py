@@ -27,10 +27,9 @@ class Track:
 
     work: Work
     protocol: Protocol
-    records: list[Mapping[str, Any]] = field(default_factory=list)
-    """One for each worker that ended well: see results/README.md for the keys."""
     child: Child | None = None
     current: dict[str, Any] = field(default_factory=dict)
+    """What the worker of now has told: see results/README.md for the keys."""
     expected: str = ""
     """The file with the outputs of the accuracy run, which timed inferences must repeat."""
 
@@ -38,8 +37,11 @@ class Track:
     def id(self) -> str:
         return self.work.cell.id
 
-    def has(self, generation: int) -> bool:
-        return any(r["generation"] == generation for r in self.records)
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        cell = self.work.cell
+        return f"{cell.recipe} on {cell.backend}"
 
     def begin(self, child: Child) -> None:
         """Take a fresh worker and set it to importing; `prepared` waits for it, so that several can import at once."""
@@ -47,21 +49,25 @@ class Track:
         child.send({"do": "prepare", "work": to_json(self.work), "protocol": to_json(self.protocol)})
 
     def prepared(self, generation: int, attempt: int = 0) -> None:
-        answer = self._answer()
+        answer = self.answered()
         self.current = {"cell": self.id, "generation": generation, "slices": [], **answer}
         if attempt:
             self.current["attempt"] = attempt
 
     def open(self) -> None:
         check = self.current["generation"] == 0
-        self.current.update(self.ask({"do": "open", "expected": self.expected, "effective": check}))
+        self.current.update(self.ask({"do": "open", "expected": self.expected, "check": check}))
 
     def ask(self, message: Mapping[str, Any], timeout: float | None = None) -> dict[str, Any]:
+        self.send(message)
+        return self.answered(timeout)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """The first half of `ask`: several workers may be at it at once."""
         assert self.child is not None
         self.child.send(message)
-        return self._answer(timeout)
 
-    def _answer(self, timeout: float | None = None) -> dict[str, Any]:
+    def answered(self, timeout: float | None = None) -> dict[str, Any]:
         """The worker's next answer without its event name."""
         assert self.child is not None
         try:
@@ -78,13 +84,12 @@ class Track:
         self.closed()
 
     def ask_to_close(self) -> None:
-        """The first half of `close`: several workers may be closing at once."""
-        assert self.child is not None
-        self.child.send({"do": "close"})
+        """The first half of `close`."""
+        self.send({"do": "close"})
 
     def closed(self) -> None:
         assert self.child is not None
-        self._answer()
+        self.answered()
         child, self.child = self.child, None
         stderr = child.stderr_tail()
         code = child.close()

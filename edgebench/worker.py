@@ -1,10 +1,12 @@
 """On the device: one process = one generation of one cell. It is told what to do by JSON lines and answers with them.
 
     {"do": "prepare", "work": ..., "protocol": ...}                  ->  the runtime imported, the data read
-    {"do": "open", "expected": path?}                                ->  load figures, effective configuration
+    {"do": "open", "expected": path?, "check": true?}                ->  load figures, memory, effective configuration
     {"do": "observe", "metric": name, "save": path?}                 ->  what the metric wrote down
-    {"do": "warm"}                                                   ->  how the warm-up went
+    {"do": "rouse"}                                                  ->  the first part of the warm-up, beside others
+    {"do": "warm"}                                                   ->  how the rest of it went, alone
     {"do": "slice"}                                                  ->  the samples of one slice with their evidence
+    {"do": "repeat"}                                                 ->  times on fresh inputs and on one repeated
     {"do": "close"}                                                  ->  end
 
 An error is an answer too ({"event": "failed", "reason": ..., "fix": ...}); after it the worker ends. It stops by itself
@@ -22,6 +24,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,7 +32,7 @@ from edgebench import lines, measure, plugins
 from edgebench.backend import Backend, ModelError, Session, TensorSpec
 from edgebench.devices.evidence import SampleEvidence, SliceEvidence
 from edgebench.errors import DataError, EdgebenchError, did_you_mean
-from edgebench.metrics import Subject
+from edgebench.metrics import Subject, memory
 from edgebench.metrics.accuracy import relative_error
 from edgebench.metrics.memory import reset_peak, status
 from edgebench.schema import Artifact, Cell, Protocol, Work, from_json, to_json
@@ -84,14 +87,18 @@ class Worker:
         self.subject.load_peak = load_peak
         if self.work.data.format == "random":
             self.subject.own_bytes = sum(a.nbytes for a in self.subject.inputs.values())
-        self.subject.protocol = self.protocol
-        self.subject.reopen = lambda: self.backend.open(self.work.artifact, asked_options(cell))
+        self.subject.protocol, self.subject.application = self.protocol, self.work.application
+        self.subject.reopen = lambda batch: self.backend.open(
+            self.work.artifact, {**asked_options(cell), "batch": batch}
+        )
         feeds = self.subject.feeds(0)
         first = measure.now_ns()
         session.run(feeds)
         ended = measure.now_ns()
+        # A forked worker shares its nursery's pages: what it holds says nothing of a process of its own.
+        held = {} if FORKED in os.environ else {"memory": memory.held(self.subject, trim=bool(message.get("check")))}
         # Asking a runtime what it ran may cost another session: once, in the check generation.
-        found = dict(session.effective()) if message.get("effective") else {}
+        found = dict(session.effective()) if message.get("check") else {}
         self.subject.precision = str(found.get("precision", cell.precision))
         _check_precision(cell, found)
         if message.get("expected"):
@@ -99,6 +106,7 @@ class Worker:
         return {
             "load_s": (opened - start) / 1e9,
             "first_s": (ended - first) / 1e9,
+            **held,
             **({"effective": found} if found else {}),
         }
 
@@ -109,9 +117,18 @@ class Worker:
             _save_expected(Path(message["save"]), self.subject, self.protocol)
         return {"record": record}
 
-    def warm(self, message: dict[str, Any]) -> dict[str, Any]:
+    def rouse(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Bind the buffers and infer: nothing that is measured, so several workers may do it at once."""
         p, batch = self.protocol, self.subject.cell.batch
         self.thunks = [self.subject.session.bind(self.subject.feeds(i * batch)) for i in range(p.gate_buffers)]
+        done = measure.run_slice(
+            self.thunks, measure.now_ns, lambda: (), seconds=p.rouse_seconds, inferences=p.warmup_inferences
+        )
+        return {"roused": len(done.wall_ns)}
+
+    def warm(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Until the times are steady. The worker is alone on the machine: a neighbour would look like drift."""
+        p = self.protocol
         warmup = measure.warm_up(
             self.thunks, measure.now_ns, seconds=p.warmup_seconds, inferences=p.warmup_inferences, cap=p.warmup_cap
         )
@@ -168,6 +185,20 @@ class Worker:
                         f"A timed inference answered differently from the accuracy run (relative L2 {error:.2g}).",
                         "Do not use this runtime's figures; report it with this model to the runtime's authors.",
                     )
+
+    def repeat(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The caching test: fresh inputs against one that is repeated, in turn (protocol, item 3)."""
+        p, session = self.protocol, self.subject.session
+        fresh = self.subject.fresh_feeds()
+        same = self.subject.feeds(0)
+        times = measure.in_turn(
+            lambda: partial(session.run, next(fresh)),
+            lambda: partial(session.run, same),
+            measure.now_ns,
+            seconds=p.repeat_seconds,
+            pairs=p.repeat_pairs,
+        )
+        return {"repeat": {"fresh_ns": times[0], "same_ns": times[1]}}
 
     def close(self, message: dict[str, Any]) -> dict[str, Any]:
         self.subject.session.close()
@@ -328,8 +359,10 @@ def main() -> None:
         "prepare": worker.prepare,
         "open": worker.open,
         "observe": worker.observe,
+        "rouse": worker.rouse,
         "warm": worker.warm,
         "slice": worker.slice,
+        "repeat": worker.repeat,
         "close": worker.close,
         "build": worker.build,
     }

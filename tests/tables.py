@@ -1,15 +1,20 @@
-"""The table of the README is generated from a published run: this writes it, and a test compares."""
+"""The tables of the README and of results/published are generated from published results: this writes them, a test compares."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 RUN = "results/published/local/quick"
+BARS = ROOT / "results/published/bars"
+NATIVE = BARS / "native.json"
+NATIVE_TABLE = ROOT / "results/published/native.md"
 
 
 def table() -> str:
@@ -25,5 +30,49 @@ def with_table(readme: str) -> str:
     return re.sub(r"<!-- table: quick -->.*?<!-- end -->", lambda _: block, readme, flags=re.DOTALL)
 
 
+def native_table(found: dict[str, Any]) -> str:
+    """Our figures beside the runtimes' own tools, as Markdown."""
+    machine = f"{found['machine']['cpu_model']}, {found['machine']['cores']} CPUs"
+    head = f"""# Beside the runtimes' own tools
+
+`scripts/bars native` measured this at {found["at"]} on {machine}: {found["rounds"]} rounds. In each, one generation
+of ours, the same on one repeated input (as the tools feed it), and one run of the tool, in random order; one thread, batch 1,
+no isolation. The ratio is paired by round, with its 95 % interval; the scatter is the greatest over the least of the rounds.
+
+| network | tool | tool says | ours | ours / tool | on one input | scatter of tool | of ours |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |
+"""
+    return head + "".join(_native_row(row) for row in found["rows"])
+
+
+def _native_row(row: dict[str, Any]) -> str:
+    def ratio(key: str, interval: str) -> str:
+        low, high = row[interval]
+        return f"{row[key]:.3f} ({low:.3f}–{high:.3f})" if low else f"{row[key]:.3f}"
+
+    return (
+        f"| {row['network']} | {row['tool']} | {row['theirs_s'] * 1e3:.3f} ms | {row['ours_s'] * 1e3:.3f} ms | "
+        f"{ratio('ratio', 'interval')} | {ratio('ratio_one_input', 'interval_one_input')} | "
+        f"{row['scatter_theirs']:.1%} | {row['scatter_ours']:.1%} |\n"
+    )
+
+
+def bars_table() -> str:
+    """What each bar found when it was last run, as Markdown."""
+    files = sorted(
+        BARS.glob("*.json"), key=lambda p: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", p.stem)]
+    )
+    rows = [json.loads(path.read_text()) for path in files]
+    lines = [f"| {r['bar']} | {'held' if r['held'] else '**missed**'} | {r['says']} | {r['at'][:8]} |" for r in rows]
+    return (
+        "# The bars by which the measuring is judged\n\n"
+        "Written by `scripts/tables` from what `scripts/bars NAME` left here; each file holds the figures behind its line, "
+        "and the machine.\n\n| bar | | found | on |\n| --- | --- | --- | --- |\n" + "\n".join(lines) + "\n"
+    )
+
+
 if __name__ == "__main__":
     README.write_text(with_table(README.read_text()))
+    if NATIVE.exists():
+        NATIVE_TABLE.write_text(native_table(json.loads(NATIVE.read_text())))
+    (BARS / "README.md").write_text(bars_table())

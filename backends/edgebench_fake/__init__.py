@@ -9,6 +9,7 @@ distribution. So the right answers are known, and a wrong one is caught. `behave
     threads, precision   say that this was in force, whatever was asked
     wrong                add a relative error of this size to the answers
     cached               answer every question like the first
+    remembers            answer an input that was seen before at once
     print_at, raise_at, exit_at, segfault_at, abort_at, hang_at, eat_at
                          do so at "open", "run" or "close"; eat: take memory until there is none
     after                let so many inferences pass before one of these strikes at "run"
@@ -82,19 +83,30 @@ class FakeSession(Session):
         self._found = {key: self._behave.get(key, options[key]) for key in ("precision", "threads")}
         self._first: Outputs | None = None
         self._runs = 0
+        self._seen: set[bytes] = set()
 
     def run(self, feeds: Feeds) -> Outputs:
         if self._runs >= self._behave.get("after", 0):
             self.strike("run")
         self._runs += 1
         answers = self._answers([_fitting(spec, feeds) for spec in self.inputs])
+        if not (self._behave.get("remembers") and self._remembered(feeds)):
+            self._work()
+        if self._behave.get("cached"):
+            self._first = answers = self._first or answers
+        return answers
+
+    def _work(self) -> None:
         if self._sleep:
             threading.Event().wait(self._sleep)
         for _ in range(self._spin):
             pass
-        if self._behave.get("cached"):
-            self._first = answers = self._first or answers
-        return answers
+
+    def _remembered(self, feeds: Feeds) -> bool:
+        key = b"".join(feeds[spec.name].tobytes() for spec in self.inputs)
+        known = key in self._seen
+        self._seen.add(key)
+        return known
 
     def effective(self) -> Mapping[str, Any]:
         return self._found
@@ -168,4 +180,4 @@ MISCHIEF: Mapping[str, Callable[[], None]] = {
     "hang_at": _hang,
     "eat_at": _eat,
 }
-KNOWN = {"sleep", "spin", "slow", "memory", "threads", "precision", "wrong", "cached", "after", *MISCHIEF}
+KNOWN = {"sleep", "spin", "slow", "memory", "threads", "precision", "wrong", "cached", "remembers", "after", *MISCHIEF}

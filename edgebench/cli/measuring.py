@@ -71,6 +71,9 @@ def run(plan: str, device: str, results: str, as_json: bool, resume: str | None,
 @measuring
 @click.option("--data", metavar="FILE.npz", help="Inputs by name, and labels for accuracy; random inputs without it.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=AxBxC", help="Shape of an input whose axes are free.")
+@click.option("--samples", metavar="MODULE:NAME", help="Your function that gives raw samples, for --before.")
+@click.option("--before", metavar="MODULE:NAME", help="Your pre-processing: measured beside the inference.")
+@click.option("--after", metavar="MODULE:NAME", help="Your post-processing: measured beside the inference.")
 def bench(
     file: str,
     device: str,
@@ -79,16 +82,25 @@ def bench(
     data: str | None,
     shapes: Sequence[str],
     backends: Sequence[str],
+    samples: str | None,
+    before: str | None,
+    after: str | None,
     **asked: Any,
 ) -> None:
     """Measure a ready model file on every runtime that opens it."""
+    from dataclasses import replace
+
     from edgebench import ready, runner
     from edgebench.asked import asked_for, shapes_of
     from edgebench.devices import profiles
+    from edgebench.schema import Options
 
-    ready.check_file(Path(file))
+    inputs = ready.check_file(Path(file))
     names = tuple(backends) or ready.backends_for(Path(file))
     given = ready.bench_plan(file, names, data or "", shapes_of(shapes), precisions=asked["precisions"] or ("fp32",))
+    around = {"samples": samples, "before": before, "after": after}
+    around_it = Options({k: v for k, v in around.items() if v})
+    given = replace(given, application=around_it, batches=(ready.own_batch(inputs),))
     plan = asked_for(given, **asked)
     prepared = runner.prepare(plan, profiles.resolve(device))
     with progress_bars() as progress:

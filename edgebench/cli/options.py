@@ -50,7 +50,12 @@ def measuring(command: Callable[..., Any]) -> Callable[..., Any]:
                 "metrics",
                 multiple=True,
                 metavar="NAME",
-                help="Also measure: server, multistream, offline, energy, sustained, profile.",
+                help="Also measure: server, multistream, offline, energy, sustained, profile, application.",
+            ),
+            click.option(
+                "--external-meter",
+                is_flag=True,
+                help="Keep windows of idle and load for the log of an outside power meter: see edgebench energy.",
             ),
             click.option("--sustained", metavar="TIME", help='Also measure under load for so long, like "10m".'),
             click.option(

@@ -54,22 +54,25 @@ def progress_bars() -> Iterator[Progress]:
     if not (sys.stdout.isatty() and sys.stderr.isatty()):
         yield quiet
         return
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console(err=True), transient=True) as bars:
         tasks: dict[str, Any] = {}
+        room = max(20, bars.console.width - 54)  # for the note: the bar stays a bar in a narrow window
 
         def tell(stage: str, done: int, total: int, note: str) -> None:
             if stage not in tasks:
+                for earlier in tasks.values():
+                    bars.update(earlier, visible=False)
                 tasks[stage] = bars.add_task(stage, total=total or None, note="")
-            bars.update(tasks[stage], completed=done, total=total or None, note=note[:60])
+            shown = note if len(note) <= room else note[: room - 1] + "…"
+            bars.update(tasks[stage], completed=done, total=total or None, note=shown)
 
         yield tell

@@ -18,7 +18,7 @@ from edgebench.compress import cache as kept
 from edgebench.compress import code, lower, methods
 from edgebench.compress.build import Build
 from edgebench.compress.context import Architecture, Context
-from edgebench.data.entry import resolve
+from edgebench.entries import resolve
 from edgebench.errors import ModelError
 from edgebench.schema import Options, Step, from_json, to_json
 

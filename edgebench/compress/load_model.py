@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edgebench.compress.quiet import first_line
 from edgebench.data import DataSet
-from edgebench.data.entry import call
+from edgebench.entries import call
 from edgebench.errors import ModelError
 from edgebench.schema import ModelSpec
 

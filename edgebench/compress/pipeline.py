@@ -11,7 +11,7 @@ from edgebench.compress.build_file import FileBuild
 from edgebench.compress.build_torch import TorchBuild
 from edgebench.compress.context import Progress, silent
 from edgebench.data import DataSet
-from edgebench.data.entry import resolve
+from edgebench.entries import resolve
 from edgebench.errors import ModelError
 from edgebench.schema import Artifact, ModelSpec, Options, Recipe
 

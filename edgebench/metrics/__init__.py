@@ -7,12 +7,12 @@ are (the campaign, or the host rebuilding a table) and must give the same figure
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from edgebench.backend import Feeds, Outputs, Session
-from edgebench.measure import now_ns, pause
+from edgebench.measure import epoch, now_ns, pause
 from edgebench.schema import Cell, Measurement, Protocol, Work
 
 Record = Mapping[str, Any]
@@ -25,6 +25,7 @@ class Tools:
 
     clock: Callable[[], int] = now_ns
     sleep: Callable[[float], None] = pause
+    epoch: Callable[[], float] = epoch
 
 
 @dataclass(kw_only=True)
@@ -51,8 +52,10 @@ class Subject:
     """What the accuracy run answered for all samples (N, ...), kept for the gate on timed inferences."""
     tools: Tools = field(default_factory=Tools)
     protocol: Protocol = Protocol()
-    reopen: Callable[[], Session] | None = None
-    """Opens the same model once more, for scenarios with several inferences in flight."""
+    application: Mapping[str, Any] = field(default_factory=dict)
+    """What the user's program does around the network, by name: see metrics/application.py."""
+    reopen: Callable[[int], Session] | None = None
+    """Opens the same model once more, for a batch of so many: for scenarios with several inferences in flight."""
 
     def thunks(self, count: int = 16, session: Session | None = None) -> list[Callable[[], Outputs]]:
         """Bound calls on `count` different batches, to be called in turn."""
@@ -70,16 +73,32 @@ class Subject:
         index = (np.arange(self.cell.batch) + start) % self.size
         return {name: np.ascontiguousarray(array[index]) for name, array in self.inputs.items()}
 
+    def fresh_feeds(self) -> Iterator[Feeds]:
+        """Batches that no runtime can have seen: floats with a little noise added, other numbers in another order."""
+        import numpy as np
+
+        rng, start = np.random.default_rng(self.protocol.seed + 1), 0
+        while True:
+            feeds = dict(self.feeds(start))
+            for name, array in feeds.items():
+                if array.dtype.kind == "f":
+                    feeds[name] = array + (1e-3 * rng.standard_normal(array.shape)).astype(array.dtype)
+                else:
+                    feeds[name] = np.ascontiguousarray(rng.permuted(array, axis=-1))
+            yield feeds
+            start += self.cell.batch
+
 
 class Metric(ABC):
     """One kind of figure. `observes` says whether the worker is asked, in the check generation.
 
-    A metric that disturbs the others (a scenario, a profile) is `apart`: it gets a worker of its own.
+    A metric that disturbs the others (a scenario, a profile) is `apart`: it gets `workers` workers of its own.
     """
 
     name: ClassVar[str]
     observes: ClassVar[bool] = False
     apart: ClassVar[bool] = False
+    workers: ClassVar[int] = 1
 
     def observe(self, subject: Subject) -> dict[str, Any]:
         """Measure in the worker; plain JSON back. Called once, in the check generation."""

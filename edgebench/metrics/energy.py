@@ -1,8 +1,9 @@
 """Energy per inference, from a meter or not at all.
 
-Windows of idle, load, idle (the protocol's item 14): the total is published first, what is above idle second; an idle that
-drifted by more than 5 % makes the second one invalid. Where there is no meter there is no number, and never a guess from a
-rated power.
+The protocol's item 14: a window of idle, five of load, one of idle, ten seconds each. The total is published first, what is
+above idle second; an idle that drifted by more than 5 % makes the second one invalid. Where there is no meter there is no
+number, and never a guess from a rated power. For an external meter the same windows are kept by the clock of the day: its log
+is joined to them afterwards (edgebench/metered.py).
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from edgebench import stats
 from edgebench.devices import sensors
 from edgebench.measure import run_slice, warm_up
 from edgebench.metrics import Metric, Record, Subject
-from edgebench.schema import Measurement, Protocol, Work
+from edgebench.schema import Interval, Measurement, Protocol, Work
 
 WINDOW_SECONDS = 10.0
+LOADS = 5
 POLL_SECONDS = 0.1
 IDLE_DRIFT = 0.05
+LEAST_UPDATES = 100
+"""A window needs so many new values of its meter."""
 
 
 class Energy(Metric):
@@ -34,20 +39,26 @@ class Energy(Metric):
 
     def observe(self, subject: Subject) -> dict[str, Any]:
         meters = tuple(self._find())
-        if not meters:
+        if not meters and not subject.protocol.external_meter:
             return {"meters": []}
         tools, thunks, seconds = subject.tools, subject.thunks(), self.window_seconds
         warm_up(thunks, tools.clock, seconds=0.5, inferences=10, cap=5.0)
         counts: list[int] = []
 
+        def idle() -> None:
+            tools.sleep(seconds)
+
         def load() -> None:
             counts.append(len(run_slice(thunks, tools.clock, lambda: (), seconds=seconds, inferences=1).wall_ns))
 
-        windows = [
-            _watch(subject, meters, what) for what in (lambda: tools.sleep(seconds), load, lambda: tools.sleep(seconds))
-        ]
+        windows, epochs = [], []
+        for during in (idle, *[load] * LOADS, idle):
+            start = tools.epoch()
+            windows.append(_watch(subject, meters, during))
+            epochs.append([start, tools.epoch()])
         return {
-            "inferences": counts[0],
+            "inferences": counts,
+            "epochs": epochs,
             "meters": [
                 {
                     "name": meter.name,
@@ -61,15 +72,16 @@ class Energy(Metric):
         }
 
     def figures(self, work: Work, records: Sequence[Record], protocol: Protocol) -> tuple[Measurement, ...]:
-        out: list[Measurement] = []
-        for record in (r["energy"] for r in records if r.get("energy")):
-            if not record["meters"]:
-                out.append(
-                    Measurement(metric="energy", unit="J", phase="load", source="no meter", note="no meter was found")
-                )
-            for meter in record["meters"]:
-                out += _figures(meter, record["inferences"] * work.cell.batch)
-        return tuple(out)
+        seen = [r["energy"] for r in records if r.get("energy")]
+        metered = [(record, meter) for record in seen for meter in record["meters"]]
+        if seen and not metered:
+            waiting = "the external meter's log has not been joined yet: edgebench energy RUN LOG.csv"
+            note = waiting if seen[-1].get("epochs") else "no meter was found"
+            return (Measurement(metric="energy", unit="J", phase="load", source="no meter", note=note),)
+        out: dict[str, Measurement] = {}
+        for record, meter in metered:  # a log that is joined again replaces what it gave before
+            out.update({m.metric: m for m in _figures(meter, [n * work.cell.batch for n in record["inferences"]])})
+        return tuple(out.values())
 
 
 def _watch(
@@ -90,39 +102,54 @@ def _watch(
 
     read()
     poller = threading.Thread(target=poll, daemon=True)
-    poller.start()
+    if meters:
+        poller.start()
     during()
     over.set()
-    poller.join()
+    if meters:
+        poller.join()
     read()
     return readings
 
 
-def _figures(meter: dict[str, Any], items: int) -> list[Measurement]:
-    watts, joules = [], []
-    for window in meter["windows"]:
-        found = sensors.joules(meter["kind"], [tuple(r) for r in window])
-        joules.append(found)
-        watts.append(None if found is None else found / (window[-1][0] - window[0][0]))
-    before, load, after = watts
+def _figures(meter: dict[str, Any], items: Sequence[int]) -> list[Measurement]:
+    """`items` counts what each window of load inferred; the first and the last window are idle."""
+    windows = [[tuple(r) for r in window] for window in meter["windows"]]
+    seconds = [window[-1][0] - window[0][0] for window in windows]
+    joules = [sensors.joules(meter["kind"], window) for window in windows]
     source = f"{meter['name']} ({meter['kind']})"
-    count = sum(len(w) for w in meter["windows"])
+    count = sum(len(w) for w in windows)
     common: dict[str, Any] = {"unit": "J", "phase": f"load, scope {meter['scope']}", "source": source, "n": count}
-    if joules[1] is None or load is None:
-        return [Measurement(metric=f"energy_{meter['scope']}", **common, note="the meter gave no true value")]
-    out = [Measurement(metric=f"energy_{meter['scope']}", **common, value=joules[1] / items)]
-    if before is None or after is None:
+    total = f"energy_{meter['scope']}"
+    loads = [j for j in joules[1:-1] if j is not None]
+    if len(loads) < len(items):
+        return [Measurement(metric=total, **common, note="the meter gave no true value")]
+    each = [j / n for j, n in zip(loads, items, strict=True)]
+    out = [_figure(total, each, _few(meter, seconds), common)]
+    if joules[0] is None or joules[-1] is None:
         return out
+    before, after = joules[0] / seconds[0], joules[-1] / seconds[-1]
     drift = abs(after - before) / max(before, after)
+    if drift > IDLE_DRIFT:
+        out.append(Measurement(metric=f"{total}_above_idle", **common, note=f"idle power drifted by {drift:.0%}"))
+        return out
     idle = (before + after) / 2
-    seconds = meter["windows"][1][-1][0] - meter["windows"][1][0][0]
-    steady = drift <= IDLE_DRIFT
-    out.append(
-        Measurement(
-            metric=f"energy_{meter['scope']}_above_idle",
-            **common,
-            value=(load - idle) * seconds / items if steady else None,
-            note="" if steady else f"idle power drifted by {drift:.0%}",
-        )
-    )
+    above = [(j - idle * s) / n for j, s, n in zip(loads, seconds[1:-1], items, strict=True)]
+    out.append(_figure(f"{total}_above_idle", above, "", common))
     return out
+
+
+def _few(meter: dict[str, Any], seconds: Sequence[float]) -> str:
+    period = meter.get("period")
+    updates = min(seconds) / period if period else LEAST_UPDATES
+    return "" if updates >= LEAST_UPDATES else f"only about {updates:.0f} new values of the meter in a window"
+
+
+def _figure(name: str, each: Sequence[float], note: str, common: dict[str, Any]) -> Measurement:
+    """The median of the windows, with the t-interval of their mean."""
+    estimate = stats.t_interval(each)
+    known = estimate.low is not None and estimate.high is not None
+    interval = Interval(low=estimate.low or 0.0, high=estimate.high or 0.0) if known else None
+    return Measurement(
+        metric=name, **common, value=stats.median(each), samples=tuple(each), interval=interval, note=note
+    )

@@ -23,10 +23,10 @@ FIVE = replace(DEFAULT, most_generations=5)
 
 def native_ratio() -> float:
     """The same speed-up by OpenVINO's own benchmark_app, 2 s a network, as its users do it."""
-    return _native_latency(squeezenet()[0]) / _native_latency(squeezenet()[1])
+    return native_latency(squeezenet()[0]) / native_latency(squeezenet()[1])
 
 
-def _native_latency(path: Path, seconds: int = 2) -> float:
+def native_latency(path: Path, seconds: int = 2) -> float:
     tool = shutil.which("benchmark_app", path=str(Path(sys.executable).parent)) or "benchmark_app"
     done = subprocess.run(
         [tool, "-m", str(path), "-d", "CPU", "-api", "sync", "-hint", "none", "-nthreads", "1", "-nstreams", "1",

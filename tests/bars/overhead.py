@@ -10,7 +10,7 @@ from edgebench import measure, plugins, stats
 from edgebench.devices.evidence import SampleEvidence
 from edgebench.schema import Artifact
 from tests.bars.common import FOLDER, campaign, latency, squeezenet, work
-from tests.bars.noise import FIVE, _native_latency
+from tests.bars.noise import FIVE, native_latency
 
 ROUNDS = 12
 
@@ -111,7 +111,7 @@ def b8() -> dict[str, Any]:
     for name, path in (("fp32", float_file), ("int8", int8_file)):
         native, ours, one = [], [], []
         for _ in range(3):
-            native.append(_native_latency(path, 4))
+            native.append(native_latency(path, 4))
             results, _ = campaign([work(path, name, "openvino")], FIVE)
             ours.append(latency(results[name]) or float("nan"))
             # benchmark_app feeds one input again and again, which stays in the cache; ours rotate over 16.

@@ -43,7 +43,7 @@ def series() -> dict[str, list[float]]:
     by_id = {w.cell.id: w for w in works}
     for record in records:
         made = by_id[record["cell"]]
-        for number, generation in figures.generations(made, [record], rung=2).items():
+        for number, generation in figures.generations(figures.Book([record]), made.cell.id, 1, rung=2).items():
             out[made.cell.recipe][number] = generation.median or math.nan
     common = sorted(set.intersection(*(set(v) for v in out.values())))
     found = {name: [values[g] for g in common] for name, values in out.items()}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebench import measure, plugins, stats
+from edgebench.figures import caches
 from edgebench.metrics.server import poisson_schedule
 from edgebench.schema import QUICK, Artifact
 from edgebench.testing import fake_artifact, fake_outputs
@@ -76,8 +77,12 @@ def b11() -> dict[str, Any]:
             "says": f"covers in {min(covered.values()):.2%} or more of the simulations; nothing under 64 and 662: {silent}"}  # fmt: skip
 
 
+MANY = replace(QUICK, least_generations=7, most_generations=7)
+"""Eight processes: the check and seven generations."""
+
+
 def b12() -> dict[str, Any]:
-    """Peak memory of 5 processes: sd <= 0.5 %; the same when the process that asks holds 600 MiB."""
+    """Peak memory as published, five times: sd <= 0.5 %; the same when the process that asks holds 600 MiB."""
     figures = {"small parent": [_peak() for _ in range(5)]}
     held = bytearray(600 << 20)
     held[::4096] = b"x" * len(held[::4096])
@@ -89,19 +94,20 @@ def b12() -> dict[str, Any]:
 
 
 def _peak() -> float:
-    results, _ = campaign([work(squeezenet()[0], "fp32")], QUICK, ("latency", "memory"))
+    results, _ = campaign([work(squeezenet()[0], "fp32")], MANY, ("latency", "memory"))
     found = results["fp32"].get("memory_peak")
     return found.value if found and found.value else 0.0
 
 
 def b15() -> dict[str, Any]:
-    """Cached outputs, skipped layers, wrong precision: caught every time."""
+    """Cached outputs, skipped layers, wrong precision, remembered inputs: caught every time."""
     import numpy as np
 
     ruin: dict[str, dict[str, Any]] = {
         "cached outputs": {"cached": True},
         "wrong outputs": {"wrong": 0.02},
         "wrong precision": {"precision": "bf16"},
+        "answers from memory": {"remembers": True},
     }
     caught: dict[str, int] = {}
     tries = 5
@@ -117,8 +123,12 @@ def b15() -> dict[str, Any]:
                 np.savez(data, **{"input:input": inputs, "reference": reference})
                 made = work(Path(artifact.path), name, "fake", "fake")
                 made = replace(made, data=Artifact(format="npz", path=str(data), sha256="0", size=0))
-                results, _ = campaign([made], QUICK, ("latency", "accuracy"))
-                caught[name] = caught.get(name, 0) + (results[name].status == "failed")
+                results, _ = campaign(
+                    [made], replace(QUICK, least_generations=4, most_generations=4), ("latency", "accuracy")
+                )
+                # What answers rightly, but only the first time by inferring, is no failed row: it is marked in the table.
+                found = results[name].status == "failed" or caches(results[name].effective)
+                caught[name] = caught.get(name, 0) + found
     return {"held": all(v == tries for v in caught.values()), "tries": tries, "caught": caught,
             "says": ", ".join(f"{name} {n} of {tries}" for name, n in caught.items())}  # fmt: skip
 

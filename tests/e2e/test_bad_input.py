@@ -253,3 +253,40 @@ def test_what_bench_cannot_do_is_said(
     said = " ".join((done.stdout + done.stderr).split())
     for word in words:
         assert word in said, said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--before", "nowhere:prepare"], ["nowhere:prepare does not import", "Put nowhere.py into"]),
+        (["--after", "around:decod"], ["no callable", 'Did you mean "decode"']),
+        (["--samples", "around:none"], ["gave no samples"]),
+        (["--samples", "around:three", "--before", "around:broken"], ["around:broken raised ZeroDivisionError"]),
+        (["--before", "prepare"], ["no python entry", "module:callable"]),
+    ],
+)
+def test_an_application_that_cannot_be_measured_is_refused_before_anything_is(
+    edgebench: Edgebench, tmp_path: Path, tiny_onnx: Path, arguments: list[str], words: list[str]
+) -> None:
+    (tmp_path / "around.py").write_text(
+        "def decode(outputs): ...\ndef none(): return []\ndef three(): return [1, 2, 3]\ndef broken(x): return x / 0\n"
+    )
+    refused(edgebench("bench", tiny_onnx, *arguments), *words, folder=tmp_path)
+
+
+def test_what_the_application_does_is_a_part_of_the_table(
+    edgebench: Edgebench, tmp_path: Path, tiny_onnx: Path
+) -> None:
+    (tmp_path / "around.py").write_text("def decode(outputs): return outputs[0].argmax(1)\n")
+    options = ("--backend", "onnxruntime", "--quick", "--after", "around:decode")
+    done = edgebench("bench", tiny_onnx, *options)
+    assert done.returncode == 0, done.stderr
+    assert "application after" in done.stdout
+
+
+def test_a_cache_that_cannot_be_written_is_refused(
+    edgebench: Edgebench, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    (tmp_path / "a file").write_text("")
+    environment["EDGEBENCH_CACHE"] = str(tmp_path / "a file" / "cache")
+    refused(edgebench("run"), "cannot be written", "EDGEBENCH_CACHE", folder=tmp_path)

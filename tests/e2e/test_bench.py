@@ -57,6 +57,19 @@ def test_the_batch_is_an_axis(edgebench: Callable[..., Any], tiny_onnx: Path) ->
     assert [r["cell"].get("batch", 1) for r in rows(done.stdout)] == [1, 4]
 
 
+def test_a_network_that_is_fixed_to_a_batch_is_measured_at_it(
+    edgebench: Callable[..., Any], tiny_onnx: Path, tmp_path: Path
+) -> None:
+    import onnx
+
+    model = onnx.load(str(tiny_onnx))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 3
+    onnx.save(model, str(tmp_path / "three.onnx"))
+    done = edgebench("bench", "three.onnx", "--quick", "--json", "--backend", "onnxruntime")
+    assert done.returncode == 0, done.stderr
+    assert [r["cell"]["batch"] for r in rows(done.stdout)] == [3]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LIGHT)
 def test_every_light_network_of_the_onnx_package_gives_a_row_on_both_runtimes(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from edgebench import lines
+from edgebench.figures import caches
 from edgebench.schema import Artifact, Cell, Job, Options, Protocol, Result, TensorSpec, Work, from_json, to_json
 from edgebench.testing import fake_artifact
 
@@ -19,6 +20,7 @@ FAST = Protocol(
     most_generations=2,
     rounds=2,
     slice_seconds=0.02,
+    rouse_seconds=0.02,
     warmup_seconds=0.02,
     warmup_inferences=5,
     warmup_cap=0.3,
@@ -72,7 +74,7 @@ def test_a_cell_that_works_has_all_its_figures(tmp_path: Path) -> None:
         found
     )
     assert found["latency_p99"].value is None
-    assert found["latency_p99"].note == "n < 662"
+    assert found["latency_p99"].note == "n < 662" or "hypervisor" in found["latency_p99"].note  # a thief's fault
     median = found["latency"].value or pytest.fail("no latency")
     assert 0.005 <= median < 0.008
     assert found["latency"].interval is not None
@@ -222,3 +224,76 @@ def test_peak_memory_is_the_model_s_and_not_the_harness_s(tmp_path: Path) -> Non
     peaks = {name: next(m.value for m in r.measurements if m.metric == "memory_peak") for name, r in results.items()}
     assert held <= (peaks["big"] or 0) < held + (8 << 20)
     assert (peaks["drawn"] or 0) < 40 << 20  # its weights and one batch; not the 64 MiB of all inputs
+
+
+def test_a_runtime_that_remembers_inputs_is_marked_and_an_honest_one_is_not(tmp_path: Path) -> None:
+    protocol = replace(FAST, least_generations=4, most_generations=4)
+    works = [work(tmp_path, "honest"), work(tmp_path, "remembers", {"remembers": True})]
+    results, _ = campaign(works, protocol)
+    assert caches(results["remembers"].effective)
+    assert not caches(results["honest"].effective)
+    assert results["remembers"].effective["repeating"]["value"] > 2
+
+
+def test_a_large_grid_is_measured_in_blocks_with_one_anchor(tmp_path: Path) -> None:
+    works = [work(tmp_path, f"v{i}") for i in range(10)]
+    works = [replace(w, baseline=works[0].cell.id) for w in works]
+    results, events = campaign(works, FAST, ("latency",))
+    assert [r.noise["blocks"] for r in results.values()] == [[1, 2]] + [[1]] * 7 + [[2]] * 2
+    for result in list(results.values())[1:]:
+        speedup = result.get("speedup")
+        assert speedup is not None
+        assert speedup.n == 2
+    notes = [e["note"] for e in events if e["event"] == "progress"]
+    assert any("generation 2.1" in n for n in notes)
+    assert any(e.get("left_s", 0) > 0 for e in events)
+
+
+def test_memory_comes_from_several_processes_with_its_parts(tmp_path: Path) -> None:
+    protocol = replace(FAST, memory_processes=3)
+    results, _ = campaign([work(tmp_path, "large", {"memory": 50_000_000})], protocol, ("latency", "memory"))
+    found = {m.metric: m for m in results["large"].measurements}
+    assert found["memory_peak"].n >= 3
+    assert 50e6 <= (found["memory_peak"].value or 0) < 60e6
+    assert 50e6 <= (found["memory_anonymous"].value or 0) < 60e6
+    assert 50e6 <= (found["memory_live"].value or 0) < 60e6
+    assert (found["memory_file"].value or 0) < 5e6
+    assert (found["memory_total"].value or 0) > (found["memory_peak"].value or 0)
+    assert found["memory_live"].n == 1
+
+
+AROUND = """
+def photos():
+    return [3, 4, 5]
+def prepare(number):
+    import numpy as np, time
+    time.sleep(0.002)
+    return np.full((1, 8), number, "float32")
+def decode(outputs):
+    import time
+    time.sleep(0.001)
+    assert outputs[0].shape[0] == 1
+"""
+
+
+def test_what_the_application_does_around_the_network_is_measured_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "around.py").write_text(AROUND)
+    named = Options(samples="around:photos", before="around:prepare", after="around:decode", base=str(tmp_path))
+    made = replace(work(tmp_path, "net", {"sleep": 0.003}), application=named)
+    results, _ = campaign([made], FAST, ("latency", "application"))
+    found = {m.metric: m for m in results["net"].measurements}
+    assert 0.002 <= (found["application_before"].value or 0) < 0.004
+    assert 0.003 <= (found["application_inference"].value or 0) < 0.006
+    assert 0.001 <= (found["application_after"].value or 0) < 0.003
+    assert 0.006 <= (found["application"].value or 0) < 0.012
+    assert len(found["application"].samples) == 3
+    assert found["application"].interval is not None
+
+
+def test_an_application_that_fails_costs_its_row_and_says_where(tmp_path: Path) -> None:
+    (tmp_path / "broken_around.py").write_text("def decode(outputs):\n    raise ValueError('no boxes')\n")
+    named = Options(after="broken_around:decode", base=str(tmp_path))
+    made = replace(work(tmp_path, "net"), application=named)
+    results, _ = campaign([made], FAST, ("latency", "application"))
+    assert results["net"].status == "failed"
+    assert "broken_around:decode raised ValueError: no boxes" in results["net"].reason

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgebench import figures
+from edgebench import figures, stats
 from edgebench.metrics.latency import Latency, judge, timed
 from edgebench.schema import DEFAULT, Artifact, Cell, Options, Result, Work
 
@@ -46,7 +46,8 @@ def campaign(made: Work, scale: float, seed: int, generations: int = 6, noise: f
 def conclude(
     records: Mapping[str, Sequence[Any]], *works: Work, environment: Mapping[str, Any] | None = None
 ) -> list[Result]:
-    return figures.conclude(works, records, {"latency": Latency()}, PROTOCOL, Options(environment or {}))
+    book = figures.Book(r for each in records.values() for r in each)
+    return figures.conclude(works, book, {"latency": Latency()}, PROTOCOL, Options(environment or {}))
 
 
 def test_only_samples_that_were_not_made_to_wait_make_the_median() -> None:
@@ -185,3 +186,47 @@ def test_figures_made_twice_are_identical() -> None:
     results = conclude(records, base, fast)
     samples = [r for own in records.values() for r in own]
     assert figures.rebuild(results, samples, {"latency": Latency()}, PROTOCOL) == tuple(results)
+
+
+def repeated(generation: int, fresh: float, same: float) -> dict[str, Any]:
+    times = {"fresh_ns": [round(fresh * 1e6)] * 5, "same_ns": [round(same * 1e6)] * 5}
+    return record(work(), generation, taken([10**6] * 30), repeat=times)
+
+
+@pytest.mark.parametrize(
+    ("fresh", "marked"),
+    [([1.0, 1.01, 0.99, 1.0, 1.0], False), ([1.10, 1.11, 1.09, 1.1, 1.1], True), ([1.0, 1.5, 0.9, 1.4, 1.0], False)],
+    ids=["no faster", "10 % faster", "cannot be told"],
+)
+def test_a_repeated_input_that_is_clearly_faster_is_marked(fresh: list[float], marked: bool) -> None:
+    records = [repeated(g, f, 1.0) for g, f in enumerate(fresh, start=1)]
+    (result,) = conclude({work().cell.id: records}, work())
+    assert result.effective["repeating"]["value"] == pytest.approx(stats.geometric_mean(fresh))
+    assert figures.caches(result.effective) is marked
+
+
+def test_the_book_judges_a_generation_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = []
+    monkeypatch.setattr(figures, "judge", lambda r, threads, isolated: judged.append(r) or judge(r, threads, isolated))
+    book = figures.Book(campaign(work(), 1.0, seed=1))
+    first = book.judged(work().cell.id, 1)
+    assert book.judged(work().cell.id, 1) == first
+    assert len(judged) == len(first) == 6
+
+
+def test_a_cell_in_two_blocks_says_so_and_is_paired_within_each() -> None:
+    base, other = work(), work("other", baseline=work().cell.id)
+
+    def second_block(made: Work, scale: float) -> list[dict[str, Any]]:
+        return [{**r, "generation": r["generation"] + 1000} for r in campaign(made, scale, seed=3)[1:]]
+
+    records = {
+        base.cell.id: [*campaign(base, 1.0, seed=1), *second_block(base, 2.0)],
+        other.cell.id: [record(other, 0), *second_block(other, 1.0)],
+    }
+    first, second = conclude(records, base, other)
+    assert (first.noise["blocks"], second.noise["blocks"]) == ([1, 2], [2])
+    speedup = second.get("speedup")
+    assert speedup is not None
+    assert speedup.n == 6
+    assert speedup.value == pytest.approx(2.0, rel=0.02)

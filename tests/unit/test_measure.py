@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from edgebench import measure
 
 
@@ -106,3 +108,30 @@ def test_warm_up_that_never_settles_ends_at_the_cap_and_says_so() -> None:
     assert not warmup.steady
     assert warmup.seconds >= 2.0
     assert warmup.drift > 0.02
+
+
+def test_two_kinds_of_calls_are_timed_in_turn_without_their_making() -> None:
+    now, order = 0, []
+
+    def clock() -> int:
+        return now
+
+    def maker(name: str, cost: int) -> Callable[[], Callable[[], None]]:
+        def make() -> Callable[[], None]:
+            nonlocal now
+            now += 1_000_000  # making it is dear, and not timed
+
+            def call() -> None:
+                nonlocal now
+                order.append(name)
+                now += cost
+
+            return call
+
+        return make
+
+    fresh, same = measure.in_turn(maker("fresh", 70), maker("same", 50), clock, seconds=0.0, pairs=4)
+    assert (fresh, same) == ([70] * 4, [50] * 4)
+    assert order == ["fresh", "same", "same", "fresh"] * 2
+    fresh, _ = measure.in_turn(maker("fresh", 70), maker("same", 50), clock, seconds=0.02, pairs=1)
+    assert len(fresh) == 10

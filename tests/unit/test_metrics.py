@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,8 @@ from edgebench.devices.sensors import Sensor
 from edgebench.measure import serve
 from edgebench.metrics import Subject, Tools
 from edgebench.metrics.accuracy import Accuracy, gate, relative_error, run_all
-from edgebench.metrics.energy import Energy
+from edgebench.metrics.energy import LOADS, Energy
+from edgebench.metrics.offline import Offline
 from edgebench.metrics.server import Server, poisson_schedule
 from edgebench.metrics.sustained import time_to_throttle
 from edgebench.schema import DEFAULT, Artifact, Cell, TensorSpec, Work
@@ -180,3 +183,58 @@ def test_the_time_to_throttle_is_that_of_a_counter_or_of_a_lasting_slowdown() ->
     assert time_to_throttle(windows([100, 100, 110, 110, 110, 110])) == 10.0
     assert time_to_throttle(windows([100, 150, 100, 100, 100])) is None
     assert time_to_throttle(windows([100] * 8, throttle_at=3)) == 15.0
+
+
+class Sized(Doubling):
+    """Takes a fixed time and a little for each item: a larger batch pays, until it does not."""
+
+    def __init__(self, world: World, batch: int) -> None:
+        super().__init__(world)
+        self.cost = 1_000_000 + (10_000 if batch <= 8 else 200_000) * batch
+
+
+class OneAtATime(threading.Thread):
+    """A thread that runs to its end when it is started: the made-up clock has one time only."""
+
+    def start(self) -> None:
+        self.run()
+
+    def join(self, timeout: float | None = None) -> None:
+        pass
+
+
+def test_offline_finds_the_knee_over_batches_and_measures_it_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = subject()
+    world: World = made.session.world  # type: ignore[attr-defined]
+    made.reopen = lambda batch: Sized(world, batch)
+    monkeypatch.setattr(threading, "Thread", OneAtATime)
+    record = Offline().observe(made)
+    assert [p["batch"] for p in record["batches"]] == [1, 2, 4, 8, 16, 32, 64]
+    best = max(record["batches"], key=lambda p: p["rates"][0])
+    assert best["batch"] == 8
+    assert record["knee"]["batch"] == 8
+    found = {m.metric: m for m in Offline().figures(WORK, [{"offline": record}], DEFAULT)}
+    assert found["offline_batch_8"].value == pytest.approx(8 / 1.08e-3, rel=0.01)
+    assert found["offline_knee"].n == 3
+    assert "batch 8" in found["offline_knee"].phase
+
+
+def test_offline_keeps_the_batch_of_a_network_that_has_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = subject(batch=2)
+    made.session.inputs = (TensorSpec(name="x", dtype="float32", shape=(2, 3)),)
+    made.reopen = lambda batch: made.session
+    monkeypatch.setattr(threading, "Thread", OneAtATime)
+    record = Offline().observe(made)
+    assert [p["batch"] for p in record["batches"]] == [2]
+
+
+def test_windows_are_kept_for_an_outside_meter_only_when_it_was_announced() -> None:
+    assert Energy(lambda: []).observe(subject()) == {"meters": []}
+    made = subject()
+    made.protocol = replace(DEFAULT, external_meter=True)
+    record = Energy(lambda: []).observe(made)
+    assert len(record["epochs"]) == LOADS + 2
+    assert len(record["inferences"]) == LOADS
+    (said,) = Energy().figures(WORK, [{"energy": record}], DEFAULT)
+    assert said.value is None
+    assert "edgebench energy RUN" in said.note

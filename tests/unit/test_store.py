@@ -74,10 +74,11 @@ def test_the_files_are_what_common_tools_read(folder: store.RunFolder) -> None:
     assert [json.loads(line)["cell"]["recipe"] for line in lines] == ["recipe-1"]
 
 
-def test_of_two_results_of_a_cell_the_first_wins(folder: store.RunFolder) -> None:
+def test_of_two_results_of_a_cell_the_last_stands_where_the_first_was(folder: store.RunFolder) -> None:
     folder.append(result(1))
+    folder.append(result(2))
     folder.append(result(1, "failed"))
-    assert folder.results() == (result(1),)
+    assert folder.results() == (result(1, "failed"), result(2))
 
 
 def test_every_append_is_on_disk_at_once(folder: store.RunFolder) -> None:

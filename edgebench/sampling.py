@@ -1,0 +1,191 @@
+"""The timed generations of a campaign: fresh workers, their slices in turn, until every published ratio is known.
+
+The measurement protocol's items 4 to 9: blocks of cells, generations of fresh processes, interleaved rounds, the stopping
+rule, and the noisy cells once more.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+
+from edgebench import blocks, figures, measure, stats
+from edgebench.ensemble import Ensemble
+from edgebench.track import Track
+
+SETTLE_STEP, SETTLE_CAP = 0.01, 0.1
+RETRY_PAUSE = 2.0
+
+
+class Sampling:
+    """Measures the cells of an ensemble. `noisy` says which of them must be measured again."""
+
+    def __init__(self, ensemble: Ensemble, noisy: Callable[[], Sequence[Track]]) -> None:
+        self.ensemble, self.protocol, self._noisy = ensemble, ensemble.protocol, noisy
+        self._started = measure.monotonic()
+        self._blocks_left = 0
+
+    def run(self) -> None:
+        """Attempt 0 of every block, then the noisy cells again while there are attempts and time."""
+        self._started = measure.monotonic()
+        cut = [[self.ensemble.tracks[cell] for cell in block] for block in self._cut()]
+        for number, block in enumerate(cut):
+            self._blocks_left = sum(map(bool, cut[number + 1 :]))
+            if self.ensemble.still(block) and self._time_left():
+                self._attempt(0, block, number)
+        for attempt in range(1, self.protocol.attempts):
+            noisy = self._noisy()
+            if not noisy or not self._time_left():
+                break
+            self.ensemble.note(f"{len(noisy)} noisy cells, again")
+            measure.pause(RETRY_PAUSE)
+            again = self._with_baselines(noisy)
+            for i in range(0, len(again), blocks.MOST):
+                self._attempt(attempt, self._with_baselines(again[i : i + blocks.MOST]), 0)
+
+    def _cut(self) -> list[list[str]]:
+        """The blocks; where a campaign goes on, every cell stays in the block in which it was begun."""
+        known: dict[str, int] = {}
+        for track in self.ensemble.alive:
+            begun = [
+                blocks.block_of(r["generation"])
+                for r in self.ensemble.book.of(track.id)
+                if r["generation"] > 0 and not r.get("attempt")
+            ]
+            if begun:
+                known[track.id] = min(begun)
+        return blocks.cut([t.work for t in self.ensemble.alive], known)
+
+    def _attempt(self, attempt: int, tracks: Sequence[Track], block: int) -> None:
+        p = self.protocol
+        first = self._last_before(attempt, tracks) if attempt else block * blocks.STRIDE
+        widths: list[list[float]] = []
+        todo = list(tracks)
+        for i in range(1, p.most_generations + 1):
+            began = measure.monotonic()
+            self._generation(first + i, attempt, todo, last=i >= p.most_generations)
+            seconds = measure.monotonic() - began
+            open_ratios = {t.id: w for t in self.ensemble.still(tracks) if (w := self._half_width(t)) is not None}
+            widths.append(list(open_ratios.values()))
+            spent = i * p.rounds * p.slice_seconds
+            verdict = stats.stopping(
+                widths, target=p.half_width, least=p.least_generations, spent=spent, cap=p.cell_seconds
+            )
+            if verdict != "go on" or not self._time_left(seconds):
+                break
+            if i >= p.least_generations:
+                # More time goes where the intervals are widest: cells that are known well enough rest.
+                wide = [t for t in self.ensemble.still(tracks) if open_ratios.get(t.id, 0.0) > p.half_width]
+                todo = self._with_baselines(wide) or todo
+            self._estimate(i, seconds, max(widths[-1], default=0.0))
+
+    def _last_before(self, attempt: int, tracks: Sequence[Track]) -> int:
+        records = [r for t in tracks for r in self.ensemble.book.of(t.id)]
+        return max((r["generation"] for r in records if r.get("attempt", 0) < attempt), default=0)
+
+    def _estimate(self, done: int, seconds: float, widest: float) -> None:
+        """The time that is left: a mean's interval narrows with the root of the number of generations."""
+        p = self.protocol
+        needed: float = p.least_generations
+        if done >= 2 and math.isfinite(widest) and widest > p.half_width:
+            needed = max(needed, done * (widest / p.half_width) ** 2)
+        left = min(max(needed, done + 1), p.most_generations) - done + self._blocks_left * p.least_generations
+        estimate = left * seconds
+        if p.budget_seconds is not None:
+            estimate = min(estimate, p.budget_seconds - (measure.monotonic() - self._started))
+        self.ensemble.left_s = max(0.0, estimate)
+
+    def _half_width(self, track: Track) -> float | None:
+        rung = figures.rung_of(self.ensemble.environment)
+        comparison = figures.compare(track.work, self.ensemble.book, rung)
+        return None if comparison is None else figures.half_width(comparison)
+
+    def _with_baselines(self, tracks: Sequence[Track]) -> list[Track]:
+        ids = {t.id for t in tracks} | {t.work.baseline for t in tracks}
+        return [t for t in self.ensemble.alive if t.id in ids]
+
+    def _time_left(self, needed: float = 0.0) -> bool:
+        budget = self.protocol.budget_seconds
+        return budget is None or measure.monotonic() - self._started + needed <= budget
+
+    def _generation(self, generation: int, attempt: int, tracks: Sequence[Track], last: bool) -> None:
+        ensemble, crew = self.ensemble, self.ensemble.crew
+        todo = [t for t in ensemble.still(tracks) if not ensemble.book.has(t.id, generation)]
+        names = [t.work.cell.backend for t in todo]
+        crew.open_nurseries(names)
+        # A nursery takes as long as its runtime's import: the workers that start from nothing import meanwhile.
+        for track in sorted(todo, key=lambda t: crew.has_nursery(t.work.cell.backend)):
+            ensemble.guarded(track, ensemble.start)
+        for step in (lambda t: t.prepared(generation, attempt), Track.open):
+            for track in ensemble.still(todo):
+                ensemble.guarded(track, step)
+        if not last:
+            crew.prepare_nurseries(names)
+        self._warm(todo)
+        crew.quiet()
+        for _ in range(self.protocol.rounds):
+            for track in ensemble.random.sample(ensemble.still(todo), len(ensemble.still(todo))):
+                ensemble.guarded(track, self._slice)
+        for track in ensemble.still(todo):
+            ensemble.guarded(track, self._repeat)
+        self._close(todo, f"generation {blocks.shown(generation)}")
+        crew.end_generation()
+
+    def _warm(self, todo: Sequence[Track]) -> None:
+        """Rouse as many at once as there are cores for; whether each runs steadily is then looked at alone."""
+        waiting = self.ensemble.still(todo)
+        cores = os.cpu_count() or 1
+        while waiting:
+            together = max(1, cores // max(t.work.cell.threads for t in waiting))
+            group, waiting = waiting[:together], waiting[together:]
+            for track in group:
+                self.ensemble.guarded(track, lambda t: t.send({"do": "rouse"}))
+            for track in self.ensemble.still(group):
+                self.ensemble.guarded(track, _note_answer)
+        for track in self.ensemble.still(todo):
+            self.ensemble.guarded(track, lambda t: t.current.update(t.ask({"do": "warm"})))
+
+    def _slice(self, track: Track) -> None:
+        self._settle(track)
+        track.current["slices"].append(track.ask({"do": "slice"})["slice"])
+
+    def _repeat(self, track: Track) -> None:
+        self._settle(track)
+        track.current.update(track.ask({"do": "repeat"}))
+
+    def _close(self, todo: Sequence[Track], what: str) -> None:
+        for track in self.ensemble.still(todo):
+            track.ask_to_close()
+        for track in self.ensemble.still(todo):
+            self.ensemble.guarded(track, Track.closed)
+            if track in self.ensemble.alive:
+                self.ensemble.keep(track)
+                self.ensemble.step(f"{what}: {track.label}")
+
+    def _settle(self, turn: Track) -> None:
+        """Wait until the other workers are idle: a spinning thread pool burns 30 to 40 ms after its slice."""
+        others = [t.child.pid for t in self.ensemble.alive if t.child is not None and t is not turn]
+        before = sum(map(cpu_ns, others))
+        for _ in range(round(SETTLE_CAP / SETTLE_STEP)):
+            measure.pause(SETTLE_STEP)
+            now = sum(map(cpu_ns, others))
+            if now - before < 1_000_000:
+                return
+            before = now
+
+
+def _note_answer(track: Track) -> None:
+    track.current.update(track.answered())
+
+
+def cpu_ns(pid: int) -> int:
+    """CPU time of a process so far, all threads, in nanoseconds; 0 when it is gone."""
+    total = 0
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/schedstat") as stat:
+                total += int(stat.read().split()[0])
+    except (OSError, ValueError, IndexError):
+        pass
+    return total
