@@ -97,6 +97,9 @@ class Backend(ABC):
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "onnx", "int8": "onnx-u8s8"}
     """Each precision it can be asked for -> the lowering that the artifact must come from (edgebench.compress)."""
 
+    refused: ClassVar[Mapping[str, str]] = {}
+    """A precision that users look for and it cannot have -> the reason, said where a plan asks for it."""
+
     options: ClassVar[Mapping[str, str]] = {}
     """Options beyond threads, batch and precision: name -> one line of help. An unknown option is a plan error."""
 

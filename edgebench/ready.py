@@ -9,9 +9,10 @@ from typing import Any
 from edgebench import plugins, store
 from edgebench.errors import DataError, MissingRuntime, ModelError, PlanError
 from edgebench.plan import Plan
-from edgebench.schema import Artifact, ModelSpec, Options, Recipe, digest
+from edgebench.schema import Artifact, ModelSpec, Options, Recipe, TensorSpec, digest
 
-FORMATS = {".onnx": "onnx", ".pt2": "pt2", ".xml": "openvino-ir", ".fake": "fake"}
+FORMATS = {".onnx": "onnx", ".pt2": "pt2", ".xml": "openvino-ir", ".tflite": "tflite", ".fake": "fake"}
+FORMATS |= {".pte": "pte"}
 """The format of a file by its ending."""
 
 
@@ -48,8 +49,11 @@ def bench_plan(
     )
 
 
-def check_file(path: Path) -> None:
-    """Refuse a model file that is missing, unreadable, empty or (ONNX, where the onnx package is there) damaged."""
+def check_file(path: Path) -> tuple[TensorSpec, ...]:
+    """Refuse a model file that is missing, unreadable, empty or (ONNX, where the onnx package is there) damaged.
+
+    The inputs of an ONNX file; () where they are not known before a runtime opens it.
+    """
     if not path.exists():
         raise ModelError(f"There is no file {path}.", "Check the path.")
     if path.is_dir():
@@ -65,10 +69,17 @@ def check_file(path: Path) -> None:
         try:
             import onnx  # noqa: F401
         except ImportError:
-            return  # a board without onnx: the runtime itself will say what is wrong with the file
+            return ()  # a board without onnx: the runtime itself will say what is wrong with the file
         from edgebench.compress.model_file import check_onnx
 
-        check_onnx(path)
+        return check_onnx(path)
+    return ()
+
+
+def own_batch(inputs: Sequence[TensorSpec]) -> int:
+    """The batch that a network is fixed to; 1 where it is free."""
+    fixed = {spec.shape[0] for spec in inputs if len(spec.shape) > 1}
+    return next(iter(fixed)) or 1 if len(fixed) == 1 else 1
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
@@ -118,7 +129,7 @@ def backends_for(path: Path) -> tuple[str, ...]:
 
 def artifact(plan: Plan) -> Artifact:
     path = Path(plan.base, plan.model.source)
-    companions = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+    companions = [path, path.with_suffix(".bin")] if path.suffix in {".xml", ".param"} else [path]
     return Artifact(
         format=FORMATS[path.suffix.lower()],
         path=str(path),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,10 +96,62 @@ def _pt2_int8_x86(request: Request, path: Path) -> Mapping[str, Any]:
     return lower_x86.quantize(request.model, request.example, request.calibration, request.quantize, path)
 
 
+def _tflite(request: Request, path: Path) -> Mapping[str, Any]:
+    from edgebench.compress import lower_litert
+
+    assert request.model is not None
+    assert request.example is not None
+    return lower_litert.convert(request.model, request.example, path)
+
+
+def _tflite_fp16(request: Request, path: Path) -> Mapping[str, Any]:
+    from edgebench.compress import lower_litert
+
+    assert request.model is not None
+    assert request.example is not None
+    return lower_litert.halve(request.model, request.example, path)
+
+
+def _tflite_int8(request: Request, path: Path, *, dynamic: bool = False) -> Mapping[str, Any]:
+    from edgebench.compress import lower_litert
+
+    assert request.model is not None
+    assert request.example is not None
+    assert request.quantize is not None
+    model, example, samples = request.model, request.example, request.calibration
+    return lower_litert.quantize(model, example, samples, request.quantize, path, dynamic=dynamic)
+
+
+def _pte(request: Request, path: Path) -> Mapping[str, Any]:
+    from edgebench.compress import lower_executorch
+
+    assert request.model is not None
+    assert request.example is not None
+    return lower_executorch.export(request.model, request.example, path)
+
+
+def _pte_int8(request: Request, path: Path) -> Mapping[str, Any]:
+    from edgebench.compress import lower_executorch
+
+    assert request.model is not None
+    assert request.example is not None
+    assert request.quantize is not None
+    return lower_executorch.quantize(request.model, request.example, request.calibration, request.quantize, path)
+
+
 LOWERINGS: Mapping[str, Lowering] = {
     "onnx": Lowering(format="onnx", precision="fp32", write=_onnx),
     "onnx-u8s8": Lowering(format="onnx", precision="int8", write=_onnx_u8s8),
     "onnx-s8s8": Lowering(format="onnx", precision="int8", write=_onnx_s8s8),
     "pt2": Lowering(format="pt2", precision="fp32", write=_pt2, needs_torch=True),
     "pt2-int8-x86": Lowering(format="pt2", precision="int8", write=_pt2_int8_x86, needs_torch=True),
+    "tflite": Lowering(format="tflite", precision="fp32", write=_tflite, needs_torch=True),
+    # Of the float network: fp16 is a way to store it, without a step of the recipe or calibration.
+    "tflite-fp16": Lowering(format="tflite", precision="fp32", write=_tflite_fp16, needs_torch=True),
+    "tflite-int8": Lowering(format="tflite", precision="int8", write=_tflite_int8, needs_torch=True),
+    "tflite-int8-dynamic": Lowering(
+        format="tflite", precision="int8", write=partial(_tflite_int8, dynamic=True), needs_torch=True
+    ),
+    "pte": Lowering(format="pte", precision="fp32", write=_pte, needs_torch=True),
+    "pte-int8": Lowering(format="pte", precision="int8", write=_pte_int8, needs_torch=True),
 }

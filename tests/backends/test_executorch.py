@@ -1,0 +1,134 @@
+"""The contract on ExecuTorch, and what it cannot know: delegates, fallbacks, and programs with a free batch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from edgebench_executorch import ExecuTorchBackend
+
+from edgebench.backend import EdgebenchError, ModelError, Session
+from edgebench.schema import Artifact
+from edgebench.testing import BackendContract, Case
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("torchao", exc_type=ImportError)
+if not ExecuTorchBackend().probe().ok:
+    pytest.skip("ExecuTorch is not here", allow_module_level=True)
+
+
+def made(nets: Path, net: Any, precision: str) -> Case:
+    from edgebench.compress import lower_executorch
+    from edgebench.compress.quantize import Quantize
+
+    rng = np.random.default_rng(0)
+    feeds = {"input": rng.standard_normal((1, 3, 12, 12)).astype(np.float32)}
+    example, path = torch.from_numpy(feeds["input"]), nets / f"net-{precision}.pte"
+    if precision == "int8":
+        samples = rng.standard_normal((32, 3, 12, 12)).astype(np.float32)
+        lower_executorch.quantize(net, example, samples, Quantize(), path)
+    else:
+        lower_executorch.export(net, example, path)
+    with torch.inference_mode():
+        expected = [a.numpy() for a in net(example)]
+    artifact = Artifact(format="pte", path=str(path), sha256="", size=path.stat().st_size)
+    return Case(artifact=artifact, feeds=feeds, expected=expected, precision=precision)
+
+
+@pytest.fixture(scope="module")
+def fp32(nets: Path, torch_net: Any) -> Case:
+    return made(nets, torch_net, "fp32")
+
+
+@pytest.fixture(scope="module")
+def int8(nets: Path, torch_net: Any) -> Case:
+    return made(nets, torch_net, "int8")
+
+
+def opened(case: Case, **changed: Any) -> Session:
+    return ExecuTorchBackend().open(case.artifact, case.asked(**changed))
+
+
+class TestContract(BackendContract):
+    backend = ExecuTorchBackend
+
+    @pytest.fixture(scope="class", params=["fp32", "int8"])
+    @classmethod
+    def case(cls, request: pytest.FixtureRequest) -> Case:
+        found: Case = request.getfixturevalue(request.param)
+        return found
+
+
+def test_it_tells_where_and_in_which_precision_each_operator_ran(int8: Case) -> None:
+    session = opened(int8, threads=2)
+    found = session.effective()
+    assert (found["precision"], found["threads"], found["int8_ops"], found["float_ops"]) == ("int8", 2, 2, 0)
+    assert found["portable_ops"] == 1  # a mean that drops its axes is not XNNPACK's
+    assert 0.8 < found["delegated_share"] < 1
+    ops = {op["name"]: op for op in session.profile(int8.feeds)}
+    convolution = next(op for name, op in ops.items() if name.startswith("Convolution"))
+    assert (convolution["precision"], convolution["device"]) == ("int8", "XNNPACK")
+    assert ops["mean.out"]["device"] == "portable"
+    assert 0 < ops["mean.out"]["seconds"] < 1
+
+
+def test_a_float_program_asked_for_as_int8_is_found_out(fp32: Case) -> None:
+    assert opened(fp32, precision="int8").effective()["precision"] == "fp32"
+
+
+def test_a_batch_that_the_program_was_not_made_for_is_refused(fp32: Case) -> None:
+    with pytest.raises(EdgebenchError, match=r"takes a batch of 1, not 4\. Ask for batch = 1"):
+        opened(fp32, batch=4)
+
+
+def test_a_program_with_a_free_batch_takes_any_but_no_other_shape(nets: Path) -> None:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    from edgebench.compress.quiet import quiet
+
+    net, path = torch.nn.Conv2d(3, 4, 3).eval(), nets / "free.pte"
+    with quiet():
+        shapes = ({0: torch.export.Dim("batch", min=1, max=16)},)
+        program = torch.export.export(net, (torch.zeros(2, 3, 8, 8),), dynamic_shapes=shapes)
+        made = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
+    path.write_bytes(made.buffer)
+    artifact = Artifact(format="pte", path=str(path), sha256="", size=path.stat().st_size)
+    session = ExecuTorchBackend().open(artifact, {"threads": 1, "batch": 3, "precision": "fp32"})
+    assert session.inputs[0].shape == (None, 3, 8, 8)
+    assert session.outputs[0].shape == (None, 4, 6, 6)
+    x = np.random.default_rng(0).standard_normal((3, 3, 8, 8)).astype(np.float32)
+    with torch.inference_mode():
+        np.testing.assert_allclose(session.run({"input": x})[0], net(torch.from_numpy(x)).numpy(), atol=1e-5)
+    with pytest.raises(ModelError, match=r"\[None, 3, 8, 8\] and is float32\[3, 3, 8, 9\]"):
+        session.run({"input": np.zeros((3, 3, 8, 9), np.float32)})  # the runtime itself would answer
+
+
+def test_the_runtime_says_what_is_wrong_with_a_file(fp32: Case, tmp_path: Path) -> None:
+    path = tmp_path / "cut.pte"
+    path.write_bytes(Path(fp32.artifact.path).read_bytes()[:-100])
+    with pytest.raises(ModelError, match="File size is too small"):
+        opened(replace(fp32, artifact=replace(fp32.artifact, path=str(path))))
+
+
+def test_why_a_program_does_not_run_is_said_in_the_runtimes_words(nets: Path) -> None:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    from edgebench.compress.quiet import quiet
+
+    # Strides of a channels-last example with one channel: XNNPACK takes the program, and fails when it runs.
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3, 2, 1), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3)).eval()
+    path = nets / "strange.pte"
+    with quiet(), torch.no_grad():
+        example = torch.zeros(1, 16, 16, 1).permute(0, 3, 1, 2)
+        program = torch.export.export(net, (example,))
+        made = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
+    path.write_bytes(made.buffer)
+    artifact = Artifact(format="pte", path=str(path), sha256="", size=path.stat().st_size)
+    session = ExecuTorchBackend().open(artifact, {"threads": 1, "batch": 1, "precision": "fp32"})
+    with pytest.raises(ModelError, match=r"cannot run .*xnn_status_invalid_parameter.* Export it again"):
+        session.run({"input": np.zeros((1, 1, 16, 16), np.float32)})
