@@ -1,0 +1,111 @@
+"""How figures and rows are named in sentences: the same words in the JSON, the text and the errors."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+
+from edgebench.report import text
+from edgebench.report.text import MISSING
+
+LABELS: Mapping[str, str] = {
+    "latency": "latency", "latency_p90": "p90", "latency_p99": "p99", "accuracy": "accuracy",
+    "accuracy_drop": "accuracy drop", "memory": "memory", "energy": "energy", "size": "size", "throughput": "fps",
+    "price": "price",
+}  # fmt: skip
+GRADES = {"measured": "", "published": "P", "calibrated": "C", "transferred": "T", "simulated": "S", "roofline": "R"}
+"""Letters that mark a figure that was not measured here: readable without colour."""
+
+
+def value(key: str, x: float | None) -> str:
+    """A figure as a person reads it: 5.2 ms, 98.9 %, 12 MiB."""
+    if x is None:
+        return MISSING
+    if key.startswith("latency"):
+        return text.time(x)
+    if key in ("accuracy", "accuracy_drop"):
+        return f"-{text.percent(-x)}" if x < 0 else text.percent(x)
+    if key == "memory":
+        return text.memory(x)
+    if key == "size":
+        return text.file_size(x)
+    if key == "energy":
+        return joules(x)
+    return text.significant(x)
+
+
+def joules(x: float) -> str:
+    factor, unit = _joule_unit(x)
+    return f"{text.significant(x * factor)} {unit}"
+
+
+def _joule_unit(x: float) -> tuple[float, str]:
+    units = ((1.0, "J"), (1e3, "mJ"), (1e6, "µJ"))
+    return next((u for u in units if float(f"{x * u[0]:.3g}") >= 1), units[-1])
+
+
+def span(key: str, x: float, low: float, high: float) -> str:
+    """`0.990 to 1.01`: both ends in the unit and the places of `value(key, x)`, so that it can stand in brackets behind it."""
+    number = value(key, x).partition(" ")[0]
+    factor = _factor(key, x)
+    places = len(number.partition(".")[2])
+    return " to ".join(f"{end * factor:.{places}f}" for end in (low, high))
+
+
+def _factor(key: str, x: float) -> float:
+    if key.startswith("latency"):
+        return text.time_unit(x)[0]
+    if key == "energy":
+        return _joule_unit(x)[0]
+    if key == "size":
+        return next((1 / size for size in (1e9, 1e6, 1e3) if float(f"{x / size:.3g}") >= 1), 1.0)
+    return {"accuracy": 100.0, "accuracy_drop": 100.0, "memory": 2.0**-20}.get(key, 1.0)
+
+
+def differing(axes: Iterable[Mapping[str, str]]) -> list[str]:
+    """The names by which a reader tells the rows apart: variant and runtime always, others where they differ."""
+    seen: dict[str, set[str]] = {}
+    for one in axes:
+        for key, name in one.items():
+            seen.setdefault(key, set()).add(name)
+    return [key for key, names in seen.items() if key in ("variant", "runtime", "precision") or len(names) > 1]
+
+
+def named(axes: Mapping[str, str], keys: Sequence[str]) -> str:
+    """`teacher-int8 on openvino, int8, batch 8`."""
+    rest = [axes[k] if k in ("precision", "device", "model", "run") else f"{k} {axes[k]}" for k in keys
+            if k not in ("variant", "runtime") and axes.get(k)]  # fmt: skip
+    return ", ".join([f"{axes.get('variant', MISSING)} on {axes.get('runtime', MISSING)}", *rest])
+
+
+def columns(lines: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
+    """Texts as aligned columns, two spaces apart; `right` says which are aligned to the right, as numbers are."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(right))]
+    return [
+        "  ".join(t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, widths, right, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
+_TOGETHER = re.compile(
+    r"(?<=\d) (?=[µmkMGKi]{0,2}[sBJ%]\b|%)|(?<=\d) (?=to [-\d.]+\))|(?<= to) (?=[-\d.]+\))|(?<=[≤≥]) "
+)
+"""The spaces within a figure: between number and unit, and in the interval behind it."""
+
+
+def wrap(words: str, width: int, indent: str = "", first: str | None = None) -> list[str]:
+    """Lines of at most `width`; nothing is cut: a longer word is broken. A figure stays on one line."""
+    lines = textwrap.wrap(
+        _TOGETHER.sub("\u00a0", words), width, initial_indent=indent if first is None else first,
+        subsequent_indent=indent, break_on_hyphens=False,
+    )  # fmt: skip
+    return [line.replace("\u00a0", " ") for line in lines] or [(first or indent).rstrip()]
+
+
+def several(names: Sequence[str], most: int = 3) -> str:
+    """`a, b and c`; `a, b, c and 7 more`."""
+    shown, rest = list(names[:most]), len(names) - most
+    if rest > 0:
+        return f"{', '.join(shown)} and {rest} more"
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else "none"
