@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgebench.cli.screen import console, say
 
 if TYPE_CHECKING:
+    from edgebench.report.table import Source, Table
     from edgebench.schema import Result
     from edgebench.store import RunFolder
 
@@ -23,39 +24,69 @@ def open_run(name: str, results: str) -> RunFolder:
     return store.open_run(Path(name) if Path(name).exists() or "/" in name else root / name)
 
 
-def write_tables(folder: RunFolder) -> None:
-    from edgebench import plugins
-    from edgebench.report.table import build
+NAMES = (
+    ("html", "report.html"),
+    ("markdown", "table.md"),
+    ("csv", "table.csv"),
+    ("json", "table.json"),
+    ("svg", "latency.svg"),
+)
+"""Every format that is written beside the results, and the name of its file."""
 
-    table = build(folder.run, folder.results())
-    for form, name in (("markdown", "table.md"), ("csv", "table.csv"), ("json", "table.json"), ("svg", "latency.svg")):
-        folder.write_text(name, plugins.load("edgebench.reports", form)(table))
+
+def source(folder: RunFolder, results: Sequence[Result] | None = None) -> Source:
+    """A run as a table takes it: its results (those given instead, if any) and the spread of its calls."""
+    from edgebench.report.spread import spreads
+    from edgebench.report.table import Source
+
+    found = folder.results() if results is None else results
+    return Source(run=folder.run, results=found, spreads=spreads(folder.samples()))
+
+
+def write_tables(folder: RunFolder, table: Table) -> str:
+    """Write every format into the folder of the run; returns the sentence that says where."""
+    made = rendered(table)
+    for name, text in made.items():
+        folder.write_text(name, text)
+    return f"Kept in {folder.path} ({', '.join(made)})."
+
+
+def rendered(table: Table) -> dict[str, str]:
+    """Every format of a table, by the name of its file.
+
+    A checkout that was updated and not installed again does not know its newest format: nothing else suffers from that.
+    """
+    from edgebench import plugins
+
+    known = plugins.names("edgebench.reports")
+    return {name: plugins.load("edgebench.reports", form)(table) for form, name in NAMES if form in known}
 
 
 def finish(folder: RunFolder, as_json: bool) -> None:
     from edgebench import plugins
-    from edgebench.report.table import build
+    from edgebench.report.table import build_all
 
-    write_tables(folder)
-    results = folder.results()
+    table = build_all([source(folder)])
+    written = write_tables(folder, table)
     if as_json:
-        say(plugins.load("edgebench.reports", "json")(build(folder.run, results)).rstrip("\n"))
+        say(plugins.load("edgebench.reports", "json")(table).rstrip("\n"))
     else:
-        print_table(folder, results)
-    sys.exit(1 if any(r.status == "failed" for r in results) else 0)
+        print_table(table, written)
+    sys.exit(1 if any(row.result.status == "failed" for row in table.rows) else 0)
 
 
-def print_table(folder: RunFolder, results: Sequence[Result]) -> None:
-    from edgebench.report.table import build
+def print_table(table: Table, written: str) -> None:
     from edgebench.report.terminal import lines
     from edgebench.report.text import profile
 
     screen = console()
-    screen.print(lines(build(folder.run, results), screen.width))
-    for result in results:
+    screen.print(lines(table, screen.width))
+    for row in table.rows:
+        result = row.result
         layers = [
             (m.metric.partition(":")[2], m.value) for m in result.measurements if m.phase == "profile" and m.value
         ]
         if layers:
             say(f"profile of {result.cell.recipe} on {result.cell.backend}: {profile(layers)} of the operators' time")
-    say(f"\nKept in {folder.path} (table.md, table.csv, table.json, latency.svg).")
+    if written:
+        say(f"\n{written}")

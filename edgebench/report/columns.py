@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
+from edgebench.figures import caches
 from edgebench.report import text
 from edgebench.report.text import MISSING, plain
 from edgebench.schema import Measurement, Result
@@ -15,6 +16,8 @@ from edgebench.schema import Measurement, Result
 Tone = Literal["", "good", "bad", "doubt"]
 FLOOR = "fake"
 """The backend that infers nothing: its row is what the harness itself costs (DESIGN 6, item 14)."""
+DAGGER = "†"
+"""Marks a figure that was not measured here (DESIGN 8); its footnote says by whom and how it was had."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +104,7 @@ def _figure(metric: str, show: Callable[[float], str]) -> Callable[[Result], Ent
             return Entry()
         if m.value is None:
             return _withheld(m, result)
-        return Entry(value=m.value, text=show(m.value), notes=_grade(m))
+        return Entry(value=m.value, text=show(m.value) + mark(m), notes=_grade(m))
 
     return make
 
@@ -119,7 +122,12 @@ def _withheld(m: Measurement, result: Result) -> Entry:
 
 
 def _grade(m: Measurement) -> tuple[str, ...]:
-    return () if m.grade == "measured" else (f"{m.grade.capitalize()}, not measured here: {plain(m.source)}.",)
+    return () if m.grade == "measured" else (f"{DAGGER} {m.grade.capitalize()}, not measured here: {plain(m.source)}.",)
+
+
+def mark(m: Measurement) -> str:
+    """The dagger behind every figure that was not measured here, whoever prints it."""
+    return "" if m.grade == "measured" else f" {DAGGER}"
 
 
 def _latency(result: Result) -> Entry:
@@ -128,14 +136,23 @@ def _latency(result: Result) -> Entry:
         return Entry()
     if m.value is None:
         return Entry(text="withheld", notes=(plain(m.note),) if m.note else (), tone="doubt")
-    notes = _grade(m)
+    notes = _grade(m) + _repeating(result)
     if result.noise.get("steady") is False:
         drift = abs(result.noise.get("drift") or 0.0)
         notes += (f"Not steady after the longest warm-up: the last windows differed by {text.percent(drift)}.",)
     ends = _ends(m)
     if not ends:
-        return Entry(value=m.value, text=text.time(m.value), notes=notes)
-    return Entry(value=m.value, text=text.with_half_width(m.value, *ends, *text.time_unit(m.value)), notes=notes)
+        return Entry(value=m.value, text=text.time(m.value) + mark(m), notes=notes)
+    shown = text.with_half_width(m.value, *ends, *text.time_unit(m.value))
+    return Entry(value=m.value, text=shown + mark(m), notes=notes)
+
+
+def _repeating(result: Result) -> tuple[str, ...]:
+    """The caching test's mark: fresh inputs take clearly longer than one that is repeated."""
+    if not caches(result.effective):
+        return ()
+    ratio = result.effective["repeating"]["value"]
+    return (f"Fresh inputs took {text.percent(ratio - 1, 0)} longer than a repeated one: something remembers inputs.",)
 
 
 def _ends(m: Measurement) -> tuple[float, float] | tuple[()]:
@@ -154,7 +171,17 @@ def _accuracy(result: Result) -> Entry:
     if ends := _ends(m):
         half = 50 * (ends[1] - ends[0])
         shown = f"{shown.removesuffix(' %')} ± {half:.{places}f} %"
-    return Entry(value=m.value, text=shown, notes=_grade(m))
+    return Entry(value=m.value, text=shown + mark(m), notes=_grade(m))
+
+
+def _memory(result: Result) -> Entry:
+    m, entry = result.get("memory_peak"), _figure("memory_peak", text.memory)(result)
+    spread = m.note if m is not None and m.value is not None else ""
+    return (
+        replace(entry, notes=(*entry.notes, f"The greatest of {m.n if m else 0} processes; {spread}."))
+        if spread
+        else entry
+    )
 
 
 def _clean(result: Result) -> Entry:
@@ -179,7 +206,7 @@ def _versus(result: Result) -> Entry:
     said = f"{_times(ratio)}x {verdict}" if verdict in ("faster", "slower") else verdict
     if ends:
         said += f" ({'–'.join(map(_times, ends))})"
-    return Entry(value=m.value, text=said, notes=_grade(m), tone=TONES.get(verdict, ""))
+    return Entry(value=m.value, text=said + mark(m), notes=_grade(m), tone=TONES.get(verdict, ""))
 
 
 def _times(ratio: float) -> str:
@@ -217,7 +244,7 @@ FIGURES = (
         legend="bytes of the model file, 1 kB = 1000 B",
     ),
     Column(
-        key="memory_peak", title="memory", make=_figure("memory_peak", text.memory),
+        key="memory_peak", title="memory", make=_memory,
         legend="peak while loading and running, above what the imports take",
     ),
     Column(
@@ -233,7 +260,7 @@ FIGURES = (
         legend="share of timed calls that were not made to wait; p90, p99 and items/s count all calls",
     ),
 )  # fmt: skip
-NOT_SHOWN = {"import", "memory_total"}
+NOT_SHOWN = {"import", "memory_total", "memory_anonymous", "memory_file", "memory_live"}
 """In the CSV and JSON only: about the runtime rather than about the variant."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from edgebench.report.sections import Section, sections
 from edgebench.report.table import Table
 
 _ENTITY = re.compile(r"&(?=[#\w])")
@@ -13,8 +14,11 @@ _SPECIAL = re.compile(r"([\\`*~\[\]|]|(?<!\w)_|_(?!\w))")
 
 
 def render(table: Table) -> str:
-    """A heading, the header facts, the table, its footnotes and its legend; ends with a line feed."""
-    parts = [f"# {escape(table.run.id)}", _facts(table), _table(table), _footnotes(table), _legend(table)]
+    """A heading, the header facts, the answer, the table with its footnotes and legend, and the other sections."""
+    title = " and ".join(run.id for run in table.runs)
+    first, *others = sections(table)
+    parts = [f"# {escape(title)}", _facts(table), _section(first), _table(table), _footnotes(table), _legend(table)]
+    parts += [_section(section) for section in others] if table.rows else []
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -22,6 +26,15 @@ def escape(text: str) -> str:
     """Any text as that text: no HTML, no emphasis, no end of a table's square or of its line."""
     text = _ENTITY.sub("&amp;", " ".join(text.split()))
     return _SPECIAL.sub(r"\\\1", _TAG.sub("&lt;", text))
+
+
+def _section(section: Section) -> str:
+    parts = [f"## {escape(section.title)}", "\n\n".join(escape(words) for words in section.words)]
+    if section.rows:
+        head = _line([escape(name) for name in section.head])
+        rule = _line(["---"] * len(section.head))
+        parts.append("\n".join((head, rule, *(_line([escape(square) for square in row]) for row in section.rows))))
+    return "\n\n".join(parts)
 
 
 def _facts(table: Table) -> str:

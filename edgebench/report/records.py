@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
 from edgebench.report.columns import options_text
-from edgebench.schema import Cell, Result, Run
+from edgebench.schema import Cell, Result
 
 Value = float | int | str | None
 
@@ -23,15 +24,18 @@ UNITS = {"s": "_s", "B": "_bytes", "1/s": "_per_s", "1": "", "J": "_joules", "W"
 _NOBODY = Result(cell=Cell(model="", recipe="", backend="", device=""), status="skipped")
 
 
-def names(run: Run, results: Sequence[Result]) -> list[str]:
+def names(results: Sequence[Result]) -> list[str]:
     """The keys of `records`, also where there is no result."""
-    return list(_record(run, _NOBODY, *_metrics(results)))
+    return list(_record("", _NOBODY, *_metrics(results)))
 
 
-def records(run: Run, results: Sequence[Result]) -> list[dict[str, Value]]:
-    """All records have the same keys in the same order; None is what was not measured. SI units, unrounded."""
+def records(runs: Sequence[str], results: Sequence[Result]) -> list[dict[str, Value]]:
+    """One for each result, with the id of its run (one each). None is what was not measured. SI units, unrounded.
+
+    All records have the same keys in the same order.
+    """
     wanted = _metrics(results)
-    return [_record(run, result, *wanted) for result in results]
+    return [_record(run, result, *wanted) for run, result in zip(runs, results, strict=True)]
 
 
 def _metrics(results: Sequence[Result]) -> tuple[list[tuple[str, str]], set[str]]:
@@ -41,19 +45,20 @@ def _metrics(results: Sequence[Result]) -> tuple[list[tuple[str, str]], set[str]
     return list(metrics), {*WITH_INTERVAL, *(m.metric for m in measured if m.interval)}
 
 
-def _record(run: Run, result: Result, metrics: Sequence[tuple[str, str]], with_interval: set[str]) -> dict[str, Value]:
+def _record(run: str, result: Result, metrics: Sequence[tuple[str, str]], with_interval: set[str]) -> dict[str, Value]:
     return {**_names(run, result), **_figures(result, metrics, with_interval), **_state(result)}
 
 
+@cache
 def column(metric: str, unit: str) -> str:
     """`latency` in `s` -> latency_s; a share or a ratio has its bare name."""
     return re.sub(r"\W+", "_", metric + UNITS.get(unit, f"_{unit}"))
 
 
-def _names(run: Run, result: Result) -> dict[str, Value]:
+def _names(run: str, result: Result) -> dict[str, Value]:
     cell, found = result.cell, result.effective
     return {
-        "run": run.id, "device": cell.device, "model": cell.model, "variant": cell.recipe,
+        "run": run, "device": cell.device, "model": cell.model, "variant": cell.recipe,
         "runtime": cell.backend, "runtime_version": _text(found.get("version")),
         "precision": _text(found.get("precision")), "precision_asked": cell.precision,
         "batch": cell.batch, "threads": cell.threads,
@@ -63,8 +68,9 @@ def _names(run: Run, result: Result) -> dict[str, Value]:
 
 def _figures(result: Result, metrics: Sequence[tuple[str, str]], with_interval: set[str]) -> dict[str, Value]:
     out: dict[str, Value] = {}
+    by_name = {(m.metric, m.unit): m for m in reversed(result.measurements)}
     for metric, unit in metrics:
-        found = next((m for m in result.measurements if (m.metric, m.unit) == (metric, unit)), None)
+        found = by_name.get((metric, unit))
         name = column(metric, unit)
         out[name] = found.value if found else None
         if metric in with_interval:
@@ -84,6 +90,7 @@ def _state(result: Result) -> dict[str, Value]:
         "state": _text(result.noise.get("state")),
         "reason": result.reason or _text(result.noise.get("why")),
         "fix": result.fix or None,
+        "grade": ", ".join(dict.fromkeys(m.grade for m in result.measurements)) or None,
         "cell": result.cell.id,
     }
 

@@ -5,8 +5,8 @@ Every format is a function of this table, so that they all say the same. The sam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,8 @@ from edgebench.report import columns as kinds
 from edgebench.report.columns import Column, Entry
 from edgebench.report.facts import Fact, facts
 from edgebench.report.records import Value, names, records
+from edgebench.report.spread import Spread
+from edgebench.report.text import plain
 from edgebench.schema import Options, Result, Run
 
 CORE = ("variant", "runtime", "precision", "latency", "status")
@@ -22,31 +24,46 @@ CORE = ("variant", "runtime", "precision", "latency", "status")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Source:
+    """One run that a table shows. `spreads` has the times of a cell's calls, by the cell's id, where they were kept."""
+
+    run: Run
+    results: Sequence[Result]
+    spreads: Mapping[str, Spread] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
-    """One cell: its Result, and one entry for each column of the table."""
+    """One cell: its Result, the run it is from, and one entry for each column of the table."""
 
     result: Result
     entries: tuple[Entry, ...]
+    run: Run
+    spread: Spread | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """`rows` in their order; `columns` without those that no row has; `facts` for the header."""
+    """`rows` in their order; `columns` without those that no row has; `facts` for the header. `run` is the first of `runs`."""
 
     run: Run
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     facts: tuple[Fact, ...]
+    runs: tuple[Run, ...]
 
     @cached_property
     def footnotes(self) -> tuple[str, ...]:
         """Each note once, in the order of the rows; a mark is the place in this list, from 1."""
         return tuple(dict.fromkeys(note for row in self.rows for entry in row.entries for note in entry.notes))
 
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {note: place for place, note in enumerate(self.footnotes, start=1)}
+
     def marks(self, entry: Entry) -> str:
         """` [1][2]` for an entry with notes."""
-        numbers = (self.footnotes.index(note) + 1 for note in entry.notes)
-        marks = "".join(f"[{n}]" for n in numbers)
+        marks = "".join(f"[{self._places[note]}]" for note in entry.notes)
         return f" {marks}" if marks else ""
 
     def shown(self, entry: Entry) -> str:
@@ -54,10 +71,10 @@ class Table:
 
     def records(self) -> list[dict[str, Value]]:
         """The raw numbers, one flat record a row."""
-        return records(self.run, [row.result for row in self.rows])
+        return records([row.run.id for row in self.rows], [row.result for row in self.rows])
 
     def record_names(self) -> list[str]:
-        return names(self.run, [row.result for row in self.rows])
+        return names([row.result for row in self.rows])
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame of `records`. Raises MissingRuntime where pandas is not installed."""
@@ -71,31 +88,83 @@ class Table:
 
 def build(run: Run, results: Sequence[Result]) -> Table:
     """The table of these results, also of none. Rows: the variants as in the plan, then the runtimes."""
-    ordered = order(run, results)
-    columns = kinds.choose(ordered)
-    rows = [Row(result=result, entries=tuple(column.make(result) for column in columns)) for result in ordered]
+    return build_all([Source(run=run, results=results)])
+
+
+def build_all(sources: Sequence[Source]) -> Table:
+    """One table of one run or of several: devices side by side, below each variant on each runtime."""
+    runs = [source.run for source in sources]
+    found = [(source, result) for source in sources for result in source.results]
+    found = [found[i] for i in order(runs, [result for _, result in found])]
+    results = [result for _, result in found]
+    columns = kinds.choose(results)
+    rows = [
+        Row(
+            result=result,
+            entries=tuple(column.make(result) for column in columns),
+            run=source.run,
+            spread=source.spreads.get(result.cell.id),
+        )
+        for source, result in found
+    ]
     rows = _name_baselines(columns, rows)
     kept = [i for i, c in enumerate(columns) if c.key in CORE or any(r.entries[i] != Entry() for r in rows)]
-    return Table(
-        run=run,
+    table = Table(
+        run=runs[0],
         columns=tuple(columns[i] for i in kept),
         rows=tuple(replace(row, entries=tuple(row.entries[i] for i in kept)) for row in rows),
-        facts=facts(run, ordered),
+        facts=tuple(fact for source in sources for fact in _facts(source, several=len(sources) > 1)),
+        runs=tuple(runs),
     )
+    return _with_run_column(table)
 
 
-def order(run: Run, results: Sequence[Result]) -> list[Result]:
-    """As in the plan: variants, precisions, runtimes, then batch and threads. Our floor comes last."""
-    variants = _ranks([r.get("name") for r in _listed(run, "recipes") if isinstance(r, dict)], results, "recipe")
-    precisions = _ranks(_listed(run, "precisions"), results, "precision")
-    runtimes = _ranks(_listed(run, "backends"), results, "backend")
+def _facts(source: Source, several: bool) -> tuple[Fact, ...]:
+    """Of one run; among several a warning says which one it is about."""
+    found = facts(source.run, source.results)
+    if not several:
+        return found
+    return tuple(replace(f, text=f"{plain(source.run.id)}: {f.text}") if f.warning else f for f in found)
 
-    def key(result: Result) -> tuple[int, ...]:
-        c = result.cell
-        ours = c.backend == kinds.FLOOR
-        return (ours, variants[c.recipe], precisions[c.precision], runtimes[c.backend], c.batch, c.threads)
 
-    return sorted(results, key=key)
+def _with_run_column(table: Table) -> Table:
+    """The run is a column where a row's other names do not tell from which one it comes."""
+    devices = {(row.run.id, row.result.cell.device) for row in table.rows}
+    if len(table.runs) < 2 or len({device for _, device in devices}) == len(devices):
+        return table
+    named = Column(key="run", title="run", make=lambda _: Entry(), numeric=False)
+    entries = [Entry(value=row.run.id, text=plain(row.run.id)) for row in table.rows]
+    rows = (replace(row, entries=(entry, *row.entries)) for row, entry in zip(table.rows, entries, strict=True))
+    return replace(table, columns=(named, *table.columns), rows=tuple(rows))
+
+
+def order(runs: Sequence[Run], results: Sequence[Result]) -> list[int]:
+    """The places of the results as in the plans: models, variants, precisions, runtimes, devices, batch and threads.
+
+    Our floor comes last.
+    """
+    planned = [r.get("name") for run in runs for r in _listed(run, "recipes") if isinstance(r, dict)]
+    models = _ranks([], results, "model")
+    variants = _ranks(planned, results, "recipe")
+    precisions = _ranks([p for run in runs for p in _listed(run, "precisions")], results, "precision")
+    runtimes = _ranks([b for run in runs for b in _listed(run, "backends")], results, "backend")
+    devices = _ranks([], results, "device")
+
+    def key(i: int) -> tuple[int, ...]:
+        c = results[i].cell
+        ours, model, device = c.backend == kinds.FLOOR, models[c.model], devices[c.device]
+        return (
+            ours,
+            model,
+            variants[c.recipe],
+            precisions[c.precision],
+            runtimes[c.backend],
+            device,
+            c.batch,
+            c.threads,
+        )
+
+    return sorted(range(len(results)), key=key)
 
 
 def _listed(run: Run, key: str) -> list[Any]:
@@ -123,9 +192,10 @@ def _name_baselines(columns: Sequence[Column], rows: Sequence[Row]) -> list[Row]
 
 def _first_of_runtimes(rows: Sequence[Row]) -> set[int]:
     """The places of the rows that others of the same model, runtime and conditions are compared with."""
-    groups: dict[tuple[str, str, int, int, Options], list[int]] = {}
+    groups: dict[tuple[str, str, str, str, int, int, Options], list[int]] = {}
     for i, row in enumerate(rows):
         c = row.result.cell
         if row.result.status != "skipped":
-            groups.setdefault((c.model, c.backend, c.batch, c.threads, c.options), []).append(i)
+            key = (row.run.id, c.device, c.model, c.backend, c.batch, c.threads, c.options)
+            groups.setdefault(key, []).append(i)
     return {places[0] for places in groups.values() if len(places) > 1}

@@ -12,6 +12,8 @@ _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 def plain(text: str) -> str:
     """One line without control, bidirectional or other characters that a terminal or a table may choke on."""
+    if text.isascii() and text.isprintable() and "  " not in text and text == text.strip():
+        return text  # as nearly all are
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 

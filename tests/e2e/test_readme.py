@@ -92,3 +92,12 @@ def test_the_table_is_that_of_the_published_run() -> None:
 
     assert tables.with_table(README) == README, "write it again with scripts/tables"
     assert f"({tables.RUN}/latency.svg)" in README
+
+
+def test_the_tables_of_the_bars_are_those_of_their_files() -> None:
+    sys.path.insert(0, str(ROOT))
+    from tests import tables
+
+    assert (tables.BARS / "README.md").read_text() == tables.bars_table(), "write it again with scripts/tables"
+    if tables.NATIVE.exists():
+        assert tables.NATIVE_TABLE.read_text() == tables.native_table(json.loads(tables.NATIVE.read_text()))

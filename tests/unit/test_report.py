@@ -8,6 +8,7 @@ import io
 import json as json_reader
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -174,7 +175,7 @@ def test_an_unsteady_warm_up_and_a_foreign_grade_have_footnotes() -> None:
     assert (
         build(RUN, [Result(cell=cell(), status="ok", measurements=(published,))])
         .footnotes[1]
-        .startswith("Published, not")
+        .startswith("† Published, not")
     )
 
 
@@ -268,7 +269,10 @@ def squares(line: str) -> list[str]:
 
 
 def table_lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.startswith("|")]
+    """The lines of the comparison: the first table whose head is that of a row, not of a section."""
+    found = text.splitlines()
+    start = next(i for i, line in enumerate(found) if line.startswith(("| variant", "| run ")))
+    return list(takewhile(lambda line: line.startswith("|"), found[start:]))
 
 
 def test_markdown_is_a_table_of_equal_lines() -> None:

@@ -1,0 +1,161 @@
+"""The charts of a report as files: SVG by our own hand, PNG by matplotlib, for a paper or a slide."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from edgebench.errors import MissingRuntime
+from edgebench.report import text
+from edgebench.report.page.charts import charts
+from edgebench.report.page.draw import log_ticks
+from edgebench.report.sections.base import names, point, usable
+from edgebench.report.sections.front import Spot, spots
+from edgebench.report.sections.ladder import rungs
+from edgebench.report.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NAMES = {"front": "accuracy-latency", "ladder": "speedup", "spread": "calls", "memory": "memory"}
+MARKERS = ("o", "s", "^", "D", "x", "+")
+INK, ACCENT, SOFT = "#1b1f24", "#0f5c8c", "#59616b"
+MOST = 40
+
+
+def svgs(table: Table) -> dict[str, str]:
+    """File name without its ending -> a whole SVG file; one for each panel of the report."""
+    style = files("edgebench.report.page").joinpath("style.css").read_text("utf-8")
+    colours = re.findall(r"--(\w+): (#\w+)", style.partition("}")[0])
+    rules = "\n".join(line for line in style.splitlines() if line.startswith((".chart", *KINDS)))
+    for name, colour in colours:
+        rules = rules.replace(f"var(--{name})", colour)
+    out = {}
+    for key, drawn in charts(table).items():
+        pictures = [found[0] for figure in drawn if (found := re.search(r"<svg.*?</svg>", figure, re.DOTALL))]
+        for i, picture in enumerate(pictures, start=1):
+            name = NAMES[key] + (f"-{i}" if len(pictures) > 1 else "")
+            out[name] = picture.replace("><", f"><style>{rules}</style><", 1) + "\n"
+    return out
+
+
+KINDS = (".grid", ".tick", ".whisker", ".leader", ".stairs", ".curve", ".dot", ".bar")
+
+
+def pngs(table: Table) -> dict[str, bytes]:
+    """File name without its ending -> a PNG at 200 dots an inch. Raises MissingRuntime without matplotlib."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        fix = 'Install it with: pip install "edgebench[report]"; the SVG files need nothing and are written.'
+        raise MissingRuntime("PNG pictures need matplotlib, which is not installed.", fix) from error
+    out = {}
+    for name, draw in (("accuracy-latency", scatter), ("speedup", ladder), ("latency", latency)):
+        figure = Figure(figsize=(7, 4.6), dpi=200, layout="constrained")
+        FigureCanvasAgg(figure)
+        if draw(figure.add_subplot(), table):
+            data = io.BytesIO()
+            figure.savefig(data, format="png", metadata={"Software": None})
+            out[name] = data.getvalue()
+    return out
+
+
+def scatter(axes: Axes, table: Table) -> bool:
+    """Accuracy against latency of every row, with intervals; False where there is nothing to draw."""
+    found = [spot for panel in spots(table) for spot in panel]
+    name = names(table)
+    markers = _markers([spot.row.result.cell.backend for spot in found])
+    for spot in found:
+        x, y = spot.latency, spot.accuracy
+        grade = spot.row.result.get("latency")
+        measured = grade is not None and grade.grade == "measured"
+        colour = ACCENT if spot.front else INK
+        axes.errorbar(
+            x.value, 100 * y.value, xerr=[[x.value - x.low], [x.high - x.value]],
+            yerr=[[100 * (y.value - y.low)], [100 * (y.high - y.value)]], fmt=markers[spot.row.result.cell.backend],
+            color=colour, ecolor=SOFT, elinewidth=0.7, ms=5, mfc=colour if measured else "white",
+        )  # fmt: skip
+    for up, spot in _stacked([spot for spot in found if spot.front][:MOST]):
+        place, words = (spot.latency.value, 100 * spot.accuracy.value), _plain(name(spot.row))
+        leader = {"arrowstyle": "-", "color": ACCENT, "lw": 0.5, "relpos": (0, 0.5)}
+        paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}
+        said: dict[str, Any] = {"fontsize": 7, "color": ACCENT, "bbox": paper}
+        axes.annotate(words, place, (8, up), textcoords="offset points", arrowprops=leader, **said)
+    axes.set_ylabel("accuracy, %")
+    _time_axis(axes)
+    _key(axes, markers)
+    return bool(found)
+
+
+def ladder(axes: Axes, table: Table) -> bool:
+    """Speed-up over the baseline with its interval, a line a row."""
+    name = names(table)
+    found = [(r, p) for r in rungs(table) if (p := point(r.row.result.get("speedup")))][:MOST]
+    markers = _markers([rung.row.result.cell.backend for rung, _ in found])
+    for i, (rung, p) in enumerate(found):
+        marker = markers[rung.row.result.cell.backend]
+        ends = [[p.value - p.low], [p.high - p.value]]
+        fill = "white" if rung.paid == "no" else ACCENT
+        axes.errorbar(p.value, -i, xerr=ends, fmt=marker, color=ACCENT, ecolor=SOFT, elinewidth=0.7, ms=5, mfc=fill)
+    axes.axvline(1, color=SOFT, linewidth=0.8)
+    axes.set_yticks([-i for i in range(len(found))], [_plain(name(rung.row)) for rung, _ in found], fontsize=7)
+    axes.set_xlabel("times as fast as uncompressed; hollow: it did not pay")
+    return bool(found)
+
+
+def latency(axes: Axes, table: Table) -> bool:
+    """Latency with its interval, a line a row."""
+    name = names(table)
+    found = [(row, p) for row in table.rows if usable(row) and (p := point(row.result.get("latency")))][:MOST]
+    for i, (_, p) in enumerate(found):
+        axes.errorbar(
+            p.value, -i, xerr=[[p.value - p.low], [p.high - p.value]], fmt="o", color=ACCENT, ecolor=SOFT, ms=5
+        )
+    axes.set_yticks([-i for i in range(len(found))], [_plain(name(row)) for row, _ in found], fontsize=7)
+    _time_axis(axes)
+    return bool(found)
+
+
+def _stacked(front: Sequence[Spot]) -> Iterator[tuple[int, Spot]]:
+    """How high above its mark each name stands, in points: higher than that of the row just left of it."""
+    up, last = 0, 0.0
+    for spot in sorted(front, key=lambda s: s.latency.value):
+        up = up + 11 if spot.latency.value < 2 * last else 8
+        last = spot.latency.value
+        yield up, spot
+
+
+def _markers(runtimes: list[str]) -> dict[str, str]:
+    return {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(dict.fromkeys(runtimes))}
+
+
+def _time_axis(axes: Axes) -> None:
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    def show(seconds: float, _: Any) -> str:
+        factor, unit = text.time_unit(seconds)
+        return f"{seconds * factor:.3g} {unit}"
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(show))
+    axes.xaxis.set_minor_locator(NullLocator())
+    low, high = axes.get_xlim()
+    axes.set_xticks(log_ticks(low, high))
+    axes.set_xlabel("latency, logarithmic")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _key(axes: Axes, markers: dict[str, str]) -> None:
+    for runtime, marker in markers.items():
+        axes.plot([], [], marker, color=INK, ms=5, label=_plain(runtime))
+    if markers:
+        axes.legend(frameon=False, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=6)
+
+
+def _plain(words: str) -> str:
+    """Letters that no formula reader takes for its own."""
+    return text.plain(words)[:60].replace("$", r"\$")

@@ -1,0 +1,112 @@
+"""The pieces that every chart is drawn with: text, marks, scales and their ticks. Lengths in the SVG's own units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from xml.sax.saxutils import escape
+
+from edgebench.report.text import encodable, plain
+
+WIDTH = 420
+"""Of every chart: about a phone's width, so that its text stays legible there."""
+LETTER = 6.3
+"""Width of a letter of 12 units, about: for what must not overlap."""
+SHAPES = ("circle", "square", "triangle", "diamond", "cross", "plus")
+"""One for each runtime: told apart without colour."""
+
+Scale = Callable[[float], float]
+
+
+def safe(words: str) -> str:
+    """Text or the value of an attribute."""
+    return escape(encodable(plain(words)), {'"': "&quot;"})
+
+
+def short(words: str, letters: int) -> str:
+    return words if len(words) <= letters else words[: letters - 1].rstrip() + "…"
+
+
+def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{safe(words)}</text>'
+
+
+def line(points: Sequence[tuple[float, float]], kind: str, dash: str = "") -> str:
+    path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    dashed = f' stroke-dasharray="{dash}"' if dash else ""
+    return f'<path class="{kind}" d="M{path}"{dashed}/>'
+
+
+def mark(shape: str, x: float, y: float, kind: str, title: str = "") -> str:
+    """A data point. `title` is what a pointer or a screen reader is told."""
+    told = f"<title>{safe(title)}</title>" if title else ""
+    r = 4.5
+    paths = {
+        "square": f"M{x - 4:.1f} {y - 4:.1f}h8v8h-8z",
+        "triangle": f"M{x:.1f} {y - 5.2:.1f}l5 9h-10z",
+        "diamond": f"M{x:.1f} {y - 5.5:.1f}l5.5 5.5l-5.5 5.5l-5.5 -5.5z",
+        "cross": f"M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8",
+        "plus": f"M{x - 5:.1f} {y:.1f}h10m-5 -5v10",
+    }
+    if shape == "circle":
+        return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{r}">{told}</circle>'
+    return f'<path class="{kind}" d="{paths[shape]}">{told}</path>'
+
+
+def svg(height: float, label: str, parts: Sequence[str]) -> str:
+    """One chart. `label` is read aloud in its place; the same figures stand in a table beside it."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
+        f'aria-label="{safe(label)}">{"".join(parts)}</svg>'
+    )
+
+
+def log_scale(low: float, high: float, start: float, end: float) -> Scale:
+    """From a positive quantity to a place; equal ratios are equally far apart."""
+    if high <= low:
+        low, high = low / 1.5, high * 1.5
+    a, b = math.log(low), math.log(high)
+    return lambda value: start + (math.log(value) - a) / (b - a) * (end - start)
+
+
+def linear_scale(low: float, high: float, start: float, end: float) -> Scale:
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    return lambda value: start + (value - low) / (high - low) * (end - start)
+
+
+def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """1, 2, 5, 10 ... within the range; only powers of ten where those are too many."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [s * 10.0**e for e in range(first, last + 1) for s in steps]
+        ticks = [t for t in ticks if low * 0.999 <= t <= high * 1.001]
+        if len(ticks) <= most:
+            return ticks or [float(f"{math.sqrt(low * high):.1e}")]
+    return ticks[:: math.ceil(len(ticks) / most)]
+
+
+def linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers within the range, at most so many."""
+    raw = (high - low) / most or 1.0
+    size = 10.0 ** math.floor(math.log10(raw))
+    step = next(size * s for s in (1, 2, 5, 10) if size * s >= raw)
+    count = math.floor(high / step) - math.ceil(low / step) + 1
+    return [(math.ceil(low / step) + i) * step for i in range(count)]
+
+
+def shapes_of(names: Sequence[str]) -> dict[str, str]:
+    """A shape for each name, by its place: made once for all charts of a page, so that a shape means one runtime."""
+    return {name: SHAPES[i % len(SHAPES)] for i, name in enumerate(dict.fromkeys(names))}
+
+
+def key(entries: Sequence[tuple[str, str]], x: float, y: float) -> list[str]:
+    """A line of marks with their names: (shape, name)."""
+    out = []
+    for shape, name in entries:
+        words = short(name, 16)
+        if x + 16 + LETTER * len(words) > WIDTH:
+            break
+        out += [mark(shape, x + 5, y - 4, "dot"), text(x + 15, y, words, "soft")]
+        x += 28 + LETTER * len(words)
+    return out

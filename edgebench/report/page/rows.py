@@ -1,0 +1,76 @@
+"""Charts with a line for each row: the speed-up with its interval, and memory as bars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from edgebench.report import text as words
+from edgebench.report.page import draw
+from edgebench.report.sections.base import drawable, point
+from edgebench.report.sections.ladder import Rung
+from edgebench.report.table import Row
+
+STEP, TOP, LEFT, RIGHT, BOTTOM = 22, 30, 204, 54, 40
+LETTERS = 28
+"""Of a row's name, as many as fit left of the marks."""
+MOST = 40
+
+
+def ladder(rungs: Sequence[Rung], name: Callable[[Row], str], shapes: Mapping[str, str], title: str) -> str:
+    """Speed-up over the baseline of each step, on a logarithmic scale; the line at 1 is the uncompressed network."""
+    known = [
+        (rung, found)
+        for rung in rungs[:MOST]
+        if (found := point(rung.row.result.get("speedup"))) and found.low > 0 and drawable(found)
+    ]
+    if not known:
+        return ""
+    low, high = min(0.9, *(p.low for _, p in known)), max(1.1, *(p.high for _, p in known))
+    end = TOP + STEP * len(known)
+    x = draw.log_scale(low / 1.05, high * 1.05, LEFT, draw.WIDTH - RIGHT)
+    parts = ['<g class="axes" aria-hidden="true">']
+    for tick in _ticks(low / 1.05, high * 1.05):
+        parts.append(draw.line([(x(tick), TOP), (x(tick), end)], "grid" if tick != 1 else "unity"))
+        parts.append(draw.text(x(tick), end + 15, f"{tick:g}x", "soft", "middle"))
+    parts += [
+        draw.text((LEFT + draw.WIDTH - RIGHT) / 2, end + 33, "times as fast; left of 1x is slower", "soft", "middle"),
+        "</g>",
+    ]
+    for i, (rung, found) in enumerate(known):
+        y = TOP + STEP * (i + 0.5)
+        kind = "dot front" if rung.paid == "yes" else "dot hollow" if rung.paid == "no" else "dot"
+        parts.append(draw.text(LEFT - 10, y + 4, draw.short(name(rung.row), LETTERS), "", "end"))
+        parts.append(draw.line([(x(found.low), y), (x(found.high), y)], "whisker"))
+        told = f"{name(rung.row)}: {found.value:.2f}x, {rung.paid}, {rung.why}"
+        parts.append(draw.mark(shapes[rung.row.result.cell.backend], x(found.value), y, kind, told))
+        parts.append(draw.text(draw.WIDTH - RIGHT + 8, y + 4, f"{found.value:.2f}x", "figure"))
+    used = {rung.row.result.cell.backend for rung, _ in known}
+    parts += draw.key([(shape, runtime) for runtime, shape in shapes.items() if runtime in used], 8, 16)
+    return draw.svg(end + BOTTOM, f"{title}: speed-up of {len(known)} compressed rows", parts)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Always 1, where the uncompressed network stands; finer than powers of ten while that has room."""
+    fine = [t for t in (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0) if low <= t <= high]
+    return fine if high <= 10 and low >= 0.2 else sorted({1.0, *draw.log_ticks(low, high, 5)})
+
+
+def memory(rows: Sequence[Row], name: Callable[[Row], str], title: str) -> str:
+    """Peak memory of each row as a bar from zero, with its figure behind it."""
+    known = [(row, found) for row in rows if (found := point(row.result.get("memory_peak"))) and found.value < 1e18][
+        :MOST
+    ]
+    if not known:
+        return ""
+    x = draw.linear_scale(0.0, max(p.value for _, p in known) or 1.0, LEFT, draw.WIDTH - RIGHT - 8)
+    parts = []
+    for i, (row, found) in enumerate(known):
+        y = 8 + STEP * i
+        shown = words.memory(found.value)
+        parts.append(draw.text(LEFT - 10, y + 14, draw.short(name(row), LETTERS), "", "end"))
+        parts.append(
+            f'<rect class="bar" x="{LEFT}" y="{y + 3}" width="{max(x(found.value) - LEFT, 0):.1f}" height="13">'
+            f"<title>{draw.safe(f'{name(row)}: {shown}')}</title></rect>"
+        )
+        parts.append(draw.text(x(found.value) + 6, y + 14, shown, "figure"))
+    return draw.svg(16 + STEP * len(known), f"{title}: peak memory of {len(known)} rows", parts)

@@ -1,0 +1,135 @@
+"""Where and how it was measured: differences between machines, what failed, and how to do it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgebench import suites
+from edgebench.report.columns import shorten
+from edgebench.report.sections.base import Line, Section, cut, names
+from edgebench.report.table import Row, Table
+from edgebench.report.text import MISSING, plain
+from edgebench.schema import Run, to_json
+
+MOMENTARY = {
+    "load",
+    "memory_available",
+    "temperatures",
+    "throttle",
+    "fingerprint",
+    "source_hash",
+    "warnings",
+    "isolation_reason",
+}
+"""Facts of a machine that change from minute to minute, or repeat others: not a difference between two runs."""
+
+
+def environment(table: Table) -> Section:
+    """Of several runs: every fact of the machines and versions in which they differ. Of one: the machine."""
+    known = {run.id: _machine(run, table.rows) for run in table.runs}
+    keys = list(dict.fromkeys(key for facts in known.values() for key in facts))
+    texts = {key: [_words(facts.get(key)) for facts in known.values()] for key in keys}
+    several = len(table.runs) > 1
+    if several:
+        rows = [(key, *values) for key, values in texts.items() if len(set(values)) > 1]
+        words = ["The runs differ in these facts; in all others they are the same."]
+        if not rows:
+            words = ["In every recorded fact the machines and versions are the same."]
+    else:
+        rows = [(key, *values) for key, values in texts.items() if values != [MISSING]]
+        words = (
+            ["The machine and the versions as they were found."]
+            if rows
+            else ["The run recorded nothing of its machine."]
+        )
+    changed = _changed(table)
+    if changed:
+        words.append(f"Within a run these changed between rows: {', '.join(changed)}.")
+    title = "Differences between the runs" if several else "Environment"
+    heads = tuple(plain(run.id) for run in table.runs) if several else ("found",)
+    return Section(
+        key="environment", title=title, words=tuple(words), head=("fact", *heads) if rows else (), rows=tuple(rows)
+    )
+
+
+def _machine(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
+    measured = next((row.result.environment for row in rows if row.run is run and row.result.environment), None)
+    found = dict(measured or run.host)
+    versions = {f"version of {name}": version for name, version in run.versions.items()}
+    device = {"device": run.device.name, "transport": run.device.transport, "commit": run.commit}
+    kept = {key: value for key, value in {**device, **found, **versions}.items() if key not in MOMENTARY}
+    return {key: value for key, value in kept.items() if value not in (None, "", [], {})}
+
+
+def _changed(table: Table) -> list[str]:
+    """The facts in which rows of one run differ, though one machine measured them."""
+    first: dict[str, Mapping[str, Any]] = {}
+    out: dict[str, None] = {}
+    for row in table.rows:
+        own = row.result.environment
+        if own:
+            known = first.setdefault(row.run.id, own)
+            if known is not own:
+                out.update(dict.fromkeys(k for k, v in own.items() if k not in MOMENTARY and known.get(k) != v))
+    return list(out)
+
+
+def _words(value: object) -> str:
+    if value in (None, "", [], {}):
+        return MISSING
+    return plain(value if isinstance(value, str) else json.dumps(to_json(value), ensure_ascii=False))[:300]
+
+
+def failures(table: Table) -> Section:
+    """Every row that is not there: its reason, what to do, and the end of what its worker printed."""
+    name = names(table)
+    bad = [row for row in table.rows if row.result.status != "ok"]
+
+    def line(row: Row) -> Line:
+        reason = shorten(plain(row.result.reason)) or "no reason was given"
+        printed = plain(row.result.stderr)[-300:] or MISSING
+        return name(row), row.result.status, reason, plain(row.result.fix) or MISSING, printed
+
+    rows, more = cut(bad, line)
+    words = (
+        ("These cells were asked for and have no figures.", *more)
+        if rows
+        else ("Nothing failed, and nothing was skipped.",)
+    )
+    head = ("row", "status", "reason", "fix", "end of its output") if rows else ()
+    return Section(key="failures", title="What failed, and why", words=words, head=head, rows=rows)
+
+
+def reproduce(table: Table) -> Section:
+    """The commands, versions and protocol of each run."""
+    rows = []
+    for run in table.runs:
+        versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
+        protocol = run.plan.get("protocol")
+        rows += [
+            ("run", plain(run.id)),
+            ("started", plain(run.started) or MISSING),
+            ("measure it again", _command(run)),
+            ("write this report again", plain(f"edgebench report {run.id}")),
+            ("commit", plain(run.commit) or MISSING),
+            ("versions", plain(versions) or MISSING),
+            ("protocol", _words(protocol) if protocol else "the default one"),
+        ]
+    words = ("The plan of each run is kept whole in its run.json; every figure can be made anew from the raw samples.",)
+    return Section(key="reproduce", title="How to reproduce", words=words, head=("what", "how"), rows=tuple(rows))
+
+
+def _command(run: Run) -> str:
+    if "imported" in run.plan:
+        return f"not measured by edgebench: {_words(run.plan['imported'])}"
+    plan = str(run.plan.get("name") or "")
+    model = run.plan.get("model")
+    source = str(model.get("source") or "") if isinstance(model, Mapping) else ""
+    device = f" --device {run.device.name}"
+    if plan == "bench" and source:
+        return plain(f"edgebench bench {source}{device}")
+    if plan in suites.names():
+        return plain(f"edgebench run {plan}{device}")
+    return plain(f"edgebench run PLAN.toml{device}  (the plan {plan or 'of run.json'})")

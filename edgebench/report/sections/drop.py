@@ -1,0 +1,59 @@
+"""How much accuracy a row lost against its fp32 parent, with an interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from edgebench.report.sections.base import Point, baselines, point
+from edgebench.report.table import Row, Table
+
+ALLOWED = 0.01
+"""One point: the drop that the answer accepts."""
+
+
+def drops(table: Table) -> Callable[[Row], Point | None]:
+    """The drop of a row as a share (0.01 is one point; negative: it gained); None where either was not measured."""
+    parent = baselines(table)
+
+    def drop(row: Row) -> Point | None:
+        above = parent(row)
+        if above is None:
+            return None
+        return difference(point(above.result.get("accuracy")), point(row.result.get("accuracy")))
+
+    return drop
+
+
+def difference(parent: Point | None, own: Point | None) -> Point | None:
+    """Parent minus own with Newcombe's interval, made from the two Wilson intervals (Statist. Med. 17, 1998, method 10).
+
+    It takes the two as independent, and so is too wide for two answers to the same questions: never too narrow.
+    """
+    if parent is None or own is None:
+        return None
+    gap = parent.value - own.value
+    low = gap - math.hypot(parent.value - parent.low, own.high - own.value)
+    high = gap + math.hypot(parent.high - parent.value, own.value - own.low)
+    return Point(value=gap, low=low, high=high)
+
+
+def points(drop: Point) -> str:
+    """`0.4 points below` or `0.2 points above`; a drop of nothing is `as accurate as`."""
+    size = f"{abs(100 * drop.value):.1f}"
+    if float(size) == 0:
+        return "as accurate as"
+    return f"{size} points {'below' if drop.value > 0 else 'above'}"
+
+
+def signed(drop: Point) -> str:
+    """The change of accuracy in points as a table shows it: `−0.4 (−1.7 to +0.9)`."""
+    value, low, high = (_sign(-x) for x in (drop.value, drop.high, drop.low))
+    return f"{value} ({low} to {high})"
+
+
+def _sign(share: float) -> str:
+    text = f"{100 * share:.1f}"
+    if not float(text):
+        return "0.0"
+    return text.replace("-", "−") if share < 0 else f"+{text}"
