@@ -12,7 +12,7 @@ from edgebench.plan import Plan
 from edgebench.schema import Artifact, ModelSpec, Options, Recipe, TensorSpec, digest
 
 FORMATS = {".onnx": "onnx", ".pt2": "pt2", ".xml": "openvino-ir", ".tflite": "tflite", ".fake": "fake"}
-FORMATS |= {".pte": "pte"}
+FORMATS |= {".pte": "pte", ".param": "ncnn", ".ncnn": "ncnn"}
 """The format of a file by its ending."""
 
 

@@ -52,6 +52,7 @@ DISTRIBUTIONS = (
     "openvino",
     "nncf",
     "executorch",
+    "ncnn",
     "pnnx",
 )
 

@@ -23,7 +23,7 @@ from edgebench.schema import Options, canonical
 
 TOOLS = (
     "edgebench", "torch", "torch-pruning", "torchao", "onnx", "onnxscript", "onnxruntime", "safetensors", "numpy",
-    "litert-torch", "litert-converter", "ai-edge-quantizer", "ai-edge-litert", "executorch",
+    "litert-torch", "litert-converter", "ai-edge-quantizer", "ai-edge-litert", "executorch", "ncnn", "pnnx",
 )  # fmt: skip
 NOTE = "made.json"
 """Written last into every folder: what lies beside it, with its sha256."""

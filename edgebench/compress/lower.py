@@ -139,6 +139,14 @@ def _pte_int8(request: Request, path: Path) -> Mapping[str, Any]:
     return lower_executorch.quantize(request.model, request.example, request.calibration, request.quantize, path)
 
 
+def _ncnn(request: Request, path: Path, *, half: bool = False) -> Mapping[str, Any]:
+    from edgebench.compress import lower_ncnn
+
+    assert request.model is not None
+    assert request.example is not None
+    return lower_ncnn.convert(request.model, request.example, path, half=half)
+
+
 LOWERINGS: Mapping[str, Lowering] = {
     "onnx": Lowering(format="onnx", precision="fp32", write=_onnx),
     "onnx-u8s8": Lowering(format="onnx", precision="int8", write=_onnx_u8s8),
@@ -154,4 +162,6 @@ LOWERINGS: Mapping[str, Lowering] = {
     ),
     "pte": Lowering(format="pte", precision="fp32", write=_pte, needs_torch=True),
     "pte-int8": Lowering(format="pte", precision="int8", write=_pte_int8, needs_torch=True),
+    "ncnn": Lowering(format="ncnn", precision="fp32", write=_ncnn, needs_torch=True),
+    "ncnn-fp16": Lowering(format="ncnn", precision="fp32", write=partial(_ncnn, half=True), needs_torch=True),
 }
