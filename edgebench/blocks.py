@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 
 from edgebench.schema import Work
 
-MOST = 8
 STRIDE = 1000
 """Generations of block k are numbered from k * STRIDE + 1: only what ran side by side has the same number."""
 
@@ -20,7 +19,7 @@ def block_of(generation: int) -> int:
     return generation // STRIDE
 
 
-def cut(works: Sequence[Work], known: Mapping[str, int] | None = None, most: int = MOST) -> list[list[str]]:
+def cut(works: Sequence[Work], known: Mapping[str, int] | None = None, most: int = 8) -> list[list[str]]:
     """The ids of the cells of each block, its anchor first. `known` gives the blocks of cells that were begun before.
 
     Cells of one baseline stay together as far as they fit.

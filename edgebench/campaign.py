@@ -10,7 +10,9 @@ import json
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -73,20 +75,20 @@ class Campaign:
         )
 
     def _check_all(self) -> None:
-        """Check cell after cell; where there are cores to spare the next worker imports while one is checked."""
-        waiting = list(self.ensemble.alive)
-        ahead = 1 if (os.cpu_count() or 1) > 1 else 0
-        for i, track in enumerate(waiting):
-            for coming in self.ensemble.still(waiting[i : i + 1 + ahead]):
-                if coming.child is None:
-                    self.ensemble.guarded(coming, self.ensemble.start)
-            if track in self.ensemble.alive:
-                self.ensemble.note(f"check {track.label}")
-                self.ensemble.guarded(track, self._check)
+        """Check every cell, as many at once as there are CPUs: what counts is answers and memory, and no time."""
+        with ThreadPoolExecutor(os.cpu_count() or 1) as several:
+            for _ in several.map(self._check_one, list(self.ensemble.alive)):
+                pass  # for the exceptions
+
+    def _check_one(self, track: Track) -> None:
+        self.ensemble.note(f"check {track.label}")
+        self.ensemble.guarded(track, self.ensemble.start)
+        if track in self.ensemble.alive:
+            self.ensemble.guarded(track, self._check)
 
     def _check(self, track: Track) -> None:
         """Generation 0: load and memory first, then the accuracy of the whole data set and the gate, in a worker of its own."""
-        expected = self.scratch / f"expected-{len(list(self.scratch.glob('expected-*')))}.npz"
+        expected = self.scratch / f"expected-{list(self.ensemble.tracks).index(track.id)}.npz"
         track.prepared(0)
         track.open()
         for name, metric in self.metrics.items():
@@ -101,18 +103,17 @@ class Campaign:
         self.ensemble.step(f"checked {track.label}")
 
     def _weigh_all(self) -> None:
-        """Workers for memory alone, where the forked ones could tell nothing; at once, for memory minds no neighbour."""
+        """Workers for memory alone, where too few were started from nothing; at once, for memory minds no neighbour."""
         cores = os.cpu_count() or 1
         for _ in range(self.job.protocol.memory_processes):
-            lacking = [t for t in self.ensemble.alive if 0 < self._weighed(t) < self.job.protocol.memory_processes]
+            lacking = [
+                t for t in self.ensemble.alive if 0 < self.ensemble.weighed(t) < self.job.protocol.memory_processes
+            ]
             for i in range(0, len(lacking), cores):
                 group = lacking[i : i + cores]
                 for step in (self.ensemble.start, self._weigh):
                     for track in self.ensemble.still(group):
                         self.ensemble.guarded(track, step)
-
-    def _weighed(self, track: Track) -> int:
-        return sum(bool(r.get("memory")) for r in self.ensemble.book.of(track.id))
 
     def _weigh(self, track: Track) -> None:
         self.ensemble.note(f"memory of {track.label}")
@@ -162,8 +163,11 @@ def main() -> None:
     out = lines.claim_stdout()
     lines.die_with_parent()
 
+    one_at_a_time = threading.Lock()  # several cells are checked at once
+
     def emit(event: Mapping[str, Any]) -> None:
-        lines.write_line(out, event)
+        with one_at_a_time:
+            lines.write_line(out, event)
 
     try:
         job = from_json(Job, json.loads(sys.stdin.readline()))

@@ -91,9 +91,9 @@ class Ensemble:
     def still(self, tracks: Sequence[Track]) -> list[Track]:
         return [t for t in tracks if t in self.alive]
 
-    def start(self, track: Track) -> None:
+    def start(self, track: Track, *, from_nothing: bool = False) -> None:
         try:
-            track.begin(self.crew.start(track.work.cell.backend))
+            track.begin(self.crew.start(track.work.cell.backend, from_nothing=from_nothing))
         except ChildDied as death:
             raise CellFailed(f"The worker {death.reason}.", stderr=death.stderr) from death
 
@@ -101,6 +101,10 @@ class Ensemble:
         """Put down what a worker that ended well has written."""
         self.book.add(track.current)
         self.emit({"event": "record", "record": track.current})
+
+    def weighed(self, track: Track) -> int:
+        """How many of its workers told their memory: those that were started from nothing."""
+        return sum(bool(r.get("memory")) for r in self.book.of(track.id))
 
     def step(self, note: str) -> None:
         """A step of the work is done."""

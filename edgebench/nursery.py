@@ -38,9 +38,9 @@ class Crew:
         self._nurseries: dict[str, Nursery] = {}
         self._coming: dict[str, Nursery] = {}
 
-    def start(self, backend: str) -> Child:
+    def start(self, backend: str, *, from_nothing: bool = False) -> Child:
         """A fresh worker for a cell of this backend. Raises ChildDied when its nursery could not import the runtime."""
-        nursery = self._nurseries.get(backend)
+        nursery = None if from_nothing else self._nurseries.get(backend)
         if nursery is not None:
             child = nursery.fork(self._memory_limit)
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from edgebench import blocks, figures, measure, stats
 from edgebench.ensemble import Ensemble
@@ -41,8 +42,9 @@ class Sampling:
             self.ensemble.note(f"{len(noisy)} noisy cells, again")
             measure.pause(RETRY_PAUSE)
             again = self._with_baselines(noisy)
-            for i in range(0, len(again), blocks.MOST):
-                self._attempt(attempt, self._with_baselines(again[i : i + blocks.MOST]), 0)
+            most = self.protocol.block_cells
+            for i in range(0, len(again), most):
+                self._attempt(attempt, self._with_baselines(again[i : i + most]), 0)
 
     def _cut(self) -> list[list[str]]:
         """The blocks; where a campaign goes on, every cell stays in the block in which it was begun."""
@@ -55,7 +57,7 @@ class Sampling:
             ]
             if begun:
                 known[track.id] = min(begun)
-        return blocks.cut([t.work for t in self.ensemble.alive], known)
+        return blocks.cut([t.work for t in self.ensemble.alive], known, self.protocol.block_cells)
 
     def _attempt(self, attempt: int, tracks: Sequence[Track], block: int) -> None:
         p = self.protocol
@@ -114,9 +116,10 @@ class Sampling:
         todo = [t for t in ensemble.still(tracks) if not ensemble.book.has(t.id, generation)]
         names = [t.work.cell.backend for t in todo]
         crew.open_nurseries(names)
+        heavy = self._to_weigh(todo)
         # A nursery takes as long as its runtime's import: the workers that start from nothing import meanwhile.
-        for track in sorted(todo, key=lambda t: crew.has_nursery(t.work.cell.backend)):
-            ensemble.guarded(track, ensemble.start)
+        for track in sorted(todo, key=lambda t: t not in heavy and crew.has_nursery(t.work.cell.backend)):
+            ensemble.guarded(track, partial(ensemble.start, from_nothing=track in heavy))
         for step in (lambda t: t.prepared(generation, attempt), Track.open):
             for track in ensemble.still(todo):
                 ensemble.guarded(track, step)
@@ -131,6 +134,16 @@ class Sampling:
             ensemble.guarded(track, self._repeat)
         self._close(todo, f"generation {blocks.shown(generation)}")
         crew.end_generation()
+
+    def _to_weigh(self, todo: Sequence[Track]) -> list[Track]:
+        """A few of the cells whose memory too few processes have told yet: a forked worker cannot tell it."""
+        lacking = [
+            t
+            for t in todo
+            if self.ensemble.crew.has_nursery(t.work.cell.backend)
+            and 0 < self.ensemble.weighed(t) < self.protocol.memory_processes
+        ]
+        return lacking[: os.cpu_count() or 1]
 
     def _warm(self, todo: Sequence[Track]) -> None:
         """Rouse as many at once as there are cores for; whether each runs steadily is then looked at alone."""

@@ -172,13 +172,16 @@ class Protocol:
     cell_seconds: float = 60.0
     attempts: int = 3
     isolate: bool = True
+    block_cells: int = 8
+    """More cells than this are measured in several blocks that share an anchor cell."""
     rounds: int = 4
     slice_seconds: float = 0.1
     slice_inferences: int = 5
     slice_drop: int = 2
-    rouse_seconds: float = 0.3
+    rouse_seconds: float = 0.4
     """The first part of the warm-up, in which several workers may run at once; `warmup_seconds` is each one's alone."""
-    warmup_seconds: float = 0.2
+    warmup_seconds: float = 0.1
+    warmup_window: float = 0.05
     warmup_inferences: int = 10
     warmup_cap: float = 5.0
     gate_buffers: int = 16
@@ -201,6 +204,7 @@ QUICK = Protocol(
     trust="quick",
     least_generations=2,
     most_generations=2,
+    block_cells=64,
     rounds=2,
     slice_seconds=0.05,
     slice_inferences=13,

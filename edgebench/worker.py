@@ -130,8 +130,9 @@ class Worker:
         """Until the times are steady. The worker is alone on the machine: a neighbour would look like drift."""
         p = self.protocol
         warmup = measure.warm_up(
-            self.thunks, measure.now_ns, seconds=p.warmup_seconds, inferences=p.warmup_inferences, cap=p.warmup_cap
-        )
+            self.thunks, measure.now_ns, seconds=p.warmup_seconds, inferences=p.warmup_inferences, cap=p.warmup_cap,
+            window_seconds=p.warmup_window,
+        )  # fmt: skip
         self.group = measure.group_size(warmup.call_ns)
         # The file descriptors of the threads are opened now: the runtime has made its pool by the first inference.
         sample = SampleEvidence()
