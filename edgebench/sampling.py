@@ -114,6 +114,8 @@ class Sampling:
     def _generation(self, generation: int, attempt: int, tracks: Sequence[Track], last: bool) -> None:
         ensemble, crew = self.ensemble, self.ensemble.crew
         todo = [t for t in ensemble.still(tracks) if not ensemble.book.has(t.id, generation)]
+        # Who starts first may get the better memory: by lot, so that it stays no difference between cells.
+        todo = ensemble.random.sample(todo, len(todo))
         names = [t.work.cell.backend for t in todo]
         crew.open_nurseries(names)
         heavy = self._to_weigh(todo)
