@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 import threading
@@ -28,6 +29,8 @@ CELL = Cell(model="bar", recipe="r", backend="fake", device="local")
 FILE = Artifact(format="fake", path="", sha256="0", size=1)
 WORK = Work(cell=CELL, artifact=FILE, data=FILE)
 IDLE_WATTS, LOAD_WATTS = 4.0, 9.0
+RIPPLE = 0.02
+"""No supply stands still, and a meter that does is taken for a broken one."""
 
 
 class Resting(Session):
@@ -45,7 +48,9 @@ class Resting(Session):
 
     @property
     def watts(self) -> float:
-        return LOAD_WATTS if measure.monotonic() - self.last < 0.05 else IDLE_WATTS
+        now = measure.monotonic()
+        level = LOAD_WATTS if now - self.last < 0.05 else IDLE_WATTS
+        return level * (1 + RIPPLE * math.sin(50 * now))
 
 
 @contextmanager
