@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,22 +13,31 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 RUN = "results/published/local/quick"
+CHOOSE = shlex.split(
+    f"edgebench choose {RUN} --max-latency-p99 100us --max-accuracy-drop 3% --max-size 500kB "
+    "--runtime onnxruntime --runtime openvino"
+)
 BARS = ROOT / "results/published/bars"
 NATIVE = BARS / "native.json"
 NATIVE_TABLE = ROOT / "results/published/native.md"
 
 
-def table() -> str:
-    """What `edgebench report` prints of the published run into a file (120 columns)."""
-    command = [sys.executable, "-m", "edgebench", "report", RUN]
+def printed(*arguments: str) -> str:
+    """What `edgebench` prints of the published run into a file (120 columns)."""
+    command = [sys.executable, "-m", "edgebench", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     lines = [line.rstrip() for line in done.stdout.splitlines()]
     return "\n".join(line for line in lines if not line.startswith("Kept in")).strip()
 
 
-def with_table(readme: str) -> str:
-    block = f"<!-- table: quick -->\n```text\n{table()}\n```\n<!-- end -->"
-    return re.sub(r"<!-- table: quick -->.*?<!-- end -->", lambda _: block, readme, flags=re.DOTALL)
+def with_tables(readme: str) -> str:
+    """The README with the table of the published run, and with what `choose` says of it."""
+    command = shlex.join(CHOOSE).replace(" --runtime", " \\\n      --runtime", 1)
+    shown = {"table": printed("report", RUN), "choose": f"$ {command}\n{printed(*CHOOSE[1:])}"}
+    for name, text in shown.items():
+        block = f"<!-- {name}: quick -->\n```text\n{text}\n```\n<!-- end -->"
+        readme = re.sub(rf"<!-- {name}: quick -->.*?<!-- end -->", lambda _, b=block: b, readme, flags=re.DOTALL)
+    return readme
 
 
 def native_table(found: dict[str, Any]) -> str:
@@ -72,7 +82,7 @@ def bars_table() -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_table(README.read_text()))
+    README.write_text(with_tables(README.read_text()))
     if NATIVE.exists():
         NATIVE_TABLE.write_text(native_table(json.loads(NATIVE.read_text())))
     (BARS / "README.md").write_text(bars_table())

@@ -86,12 +86,14 @@ def test_every_verb_metric_and_entry_point_group_is_named() -> None:
         assert metric in README, metric
 
 
-def test_the_table_is_that_of_the_published_run() -> None:
+def test_the_tables_and_pictures_are_those_of_the_published_run() -> None:
     sys.path.insert(0, str(ROOT))
     from tests import tables
 
-    assert tables.with_table(README) == README, "write it again with scripts/tables"
-    assert f"({tables.RUN}/latency.svg)" in README
+    assert tables.with_tables(README) == README, "write it again with scripts/tables"
+    for picture in ("latency.svg", "report.png"):
+        assert f"({tables.RUN}/{picture})" in README
+        assert (ROOT / tables.RUN / picture).exists()
 
 
 def test_the_tables_of_the_bars_are_those_of_their_files() -> None:
