@@ -10,11 +10,12 @@ import dataclasses
 import hashlib
 import json
 import math
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Literal, TypeVar
 
 from edgebench.errors import StoreError
@@ -91,10 +92,15 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A named, ordered list of steps. The steps alone are its identity: renaming redoes nothing."""
+    """A named, ordered list of steps. The steps alone are its identity: renaming redoes nothing.
+
+    `model` and `data` (its source and options) stand where a recipe is not about the plan's own.
+    """
 
     name: str
     steps: tuple[Step, ...] = ()
+    model: ModelSpec | None = None
+    data: Options = Options()
 
     @property
     def id(self) -> str:
@@ -247,7 +253,7 @@ class Job:
     schema: int = SCHEMA
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
     """A two-sided interval at `confidence` (0.95 = 95 %)."""
 
@@ -256,7 +262,7 @@ class Interval:
     confidence: float = 0.95
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
     """One figure. It cannot exist without its unit, phase and source (DESIGN 9, rule 2).
 
@@ -282,7 +288,7 @@ class Measurement:
             raise ValueError(f"{self.metric}: a figure must be finite, not {self.value}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
     """When a phase ran, in seconds since the epoch, so that an outside power meter's log can be cut."""
 
@@ -311,7 +317,11 @@ class Result:
     stderr: str = ""
 
     def get(self, metric: str) -> Measurement | None:
-        return next((m for m in self.measurements if m.metric == metric), None)
+        return self._by_metric.get(metric)
+
+    @cached_property
+    def _by_metric(self) -> dict[str, Measurement]:
+        return {m.metric: m for m in reversed(self.measurements)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -422,6 +432,9 @@ def _one_of(known: tuple[Any, ...]) -> Callable[[Any], Any]:
 
 
 def _plain(kind: type) -> Callable[[Any], Any]:
+    if kind is str:
+        return _text
+
     def decode_plain(data: Any) -> Any:
         if type(data) is kind:
             return data
@@ -430,6 +443,13 @@ def _plain(kind: type) -> Callable[[Any], Any]:
         raise TypeError(f"expected {kind.__name__}, found {data!r}")
 
     return decode_plain
+
+
+def _text(data: Any) -> str:
+    """Names, units and sources are the same few in thousands of records: each is kept once."""
+    if type(data) is not str:
+        raise TypeError(f"expected str, found {data!r}")
+    return sys.intern(data)
 
 
 def _record(kind: type) -> Callable[[Any], Any]:

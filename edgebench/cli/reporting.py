@@ -70,11 +70,12 @@ def _write_aside(table: Table, out: Path) -> str:
     """The report of several runs has no run folder of its own."""
     from edgebench import store
 
-    made = rendered(table)
+    made = []
     with store.writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        for name, text in made.items():
+        for name, text in rendered(table):
             (out / name).write_text(text, encoding="utf-8", newline="\n")
+            made.append(name)
     return f"Kept in {out} ({', '.join(made)})."
 
 

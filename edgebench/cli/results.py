@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,21 +45,22 @@ def source(folder: RunFolder, results: Sequence[Result] | None = None) -> Source
 
 def write_tables(folder: RunFolder, table: Table) -> str:
     """Write every format into the folder of the run; returns the sentence that says where."""
-    made = rendered(table)
-    for name, text in made.items():
+    made = []
+    for name, text in rendered(table):
         folder.write_text(name, text)
+        made.append(name)
     return f"Kept in {folder.path} ({', '.join(made)})."
 
 
-def rendered(table: Table) -> dict[str, str]:
-    """Every format of a table, by the name of its file.
+def rendered(table: Table) -> Iterator[tuple[str, str]]:
+    """Every format of a table, each with the name of its file; one at a time, for they are long.
 
     A checkout that was updated and not installed again does not know its newest format: nothing else suffers from that.
     """
     from edgebench import plugins
 
     known = plugins.names("edgebench.reports")
-    return {name: plugins.load("edgebench.reports", form)(table) for form, name in NAMES if form in known}
+    return ((name, plugins.load("edgebench.reports", form)(table)) for form, name in NAMES if form in known)
 
 
 def finish(folder: RunFolder, as_json: bool) -> None:

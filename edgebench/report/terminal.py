@@ -7,6 +7,7 @@ next block, behind the names of the rows. No number is ever cut, and colours onl
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgebench.report.columns import AXES, NAMES, Entry
@@ -23,6 +24,8 @@ FIRST = ("latency", "speedup", "status", "accuracy", "size", "memory_peak")
 """What a person looks for first; the other figures follow in the table's order."""
 STYLES = {"": "", "good": "green", "bad": "red", "doubt": "yellow"}
 GAP = "  "
+MOST_ROWS = 500
+"""More than anybody scrolls through; the files have them all."""
 HINT = "± is half of the 95 % interval; p90 and p99 are upper bounds with 99 % confidence; – was not measured, and is not zero."
 
 
@@ -31,10 +34,18 @@ def lines(table: Table, width: int) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
+    left_out = len(table.rows) - MOST_ROWS
+    if left_out > 0:
+        table = replace(table, rows=table.rows[:MOST_ROWS])
     layout = _Layout(table, width)
     parts: list[RenderableType] = [_facts(table), Text()]
     for place, block in enumerate(layout.blocks()):
         parts += [*layout.lines(block, every_row=place == 0), Text()]
+    if left_out > 0:
+        parts += [
+            Text(f"{left_out} more rows are in report.html, table.md, table.csv and table.json.", style="yellow"),
+            Text(),
+        ]
     parts.append(Text(HINT if table.rows else "There is no result yet.", style="dim"))
     notes = [(f"[{n}]", note, "") for n, note in enumerate(table.footnotes, start=1)]
     notes += [("[!]", fact.text, "yellow") for fact in table.facts if fact.warning]

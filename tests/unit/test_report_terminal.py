@@ -11,7 +11,7 @@ from rich.console import Console
 from test_report import RUN, cell, faster, figure, good, many
 
 from edgebench.report.table import Table, build
-from edgebench.report.terminal import lines
+from edgebench.report.terminal import MOST_ROWS, lines
 from edgebench.schema import Options, Result
 
 
@@ -108,3 +108,12 @@ def test_warnings_and_hint_stand_below() -> None:
 def test_any_names_at_any_width(names: list[tuple[str, str]], width: int) -> None:
     table = build(RUN, [good(v, b, 1.234e-3) for v, b in names])
     assert printed(table, width).count("1.23 ± 0.02 ms") == len(names) or width < 60
+
+
+def test_more_rows_than_anybody_scrolls_through_are_in_the_files() -> None:
+    results = [good(f"variant {i}", "ort", 1e-3) for i in range(MOST_ROWS + 3)]
+    text = printed(build(RUN, results), 120)
+    assert "3 more rows are in report.html, table.md, table.csv and table.json." in text
+    assert f"variant {MOST_ROWS - 1} " in text
+    assert f"variant {MOST_ROWS} " not in text
+    assert "more rows" not in printed(build(RUN, results[:MOST_ROWS]), 120)

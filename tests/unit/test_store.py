@@ -338,6 +338,18 @@ def test_a_damaged_line_in_the_middle_is_named(folder: store.RunFolder) -> None:
         folder.results()
 
 
+def test_of_many_lines_the_damaged_one_is_named(folder: store.RunFolder) -> None:
+    line = b'{"cell":{"model":"m","recipe":"r%d","backend":"b","device":"d"},"status":"ok"}\n'
+    lines = [line % i for i in range(2 * store.TOGETHER + 50)]
+    (folder.path / store.RESULTS).write_bytes(b"".join(lines))
+    assert len(folder.results()) == len(lines)
+    for damage in (b"1,2\n", b'{"cell":\n', b"3]\n"):
+        broken = [*lines[:150], damage, *lines[150:]]
+        (folder.path / store.RESULTS).write_bytes(b"".join(broken))
+        with pytest.raises(StoreError, match="Line 151 of"):
+            folder.results()
+
+
 def test_latest_counts_numbers_as_numbers(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="There is no run"):
         store.latest(tmp_path / "nowhere")
