@@ -121,6 +121,19 @@ class Artifact:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Care:
+    """How a device is looked after while it is measured.
+
+    Its hottest thermometer must be at most `cool_to` (degrees Celsius) before cells are measured, or `cool_seconds` have passed;
+    with `lock_clocks` its clocks are set to their highest and put back afterwards.
+    """
+
+    cool_to: float | None = None
+    cool_seconds: float = 300.0
+    lock_clocks: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviceProfile:
     """What a device is and how it is reached; data only, read from TOML."""
 
@@ -136,6 +149,7 @@ class DeviceProfile:
     backends: tuple[str, ...] = ()
     sensors: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
+    care: Care = Care()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,8 +228,9 @@ QUICK = Protocol(
     rounds=2,
     slice_seconds=0.05,
     slice_inferences=13,
-    rouse_seconds=0.1,
-    warmup_seconds=0.1,
+    rouse_seconds=0.06,
+    warmup_seconds=0.06,
+    warmup_window=0.03,
     warmup_cap=1.0,
     memory_processes=1,
     half_width=0.1,
@@ -250,6 +265,7 @@ class Job:
     work: tuple[Work, ...] = ()
     metrics: tuple[str, ...] = ()
     protocol: Protocol = Protocol()
+    care: Care = Care()
     schema: int = SCHEMA
 
 
