@@ -7,8 +7,12 @@ runtime made of them. See backends/README.md for a complete backend in 40 lines.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import platform
 import subprocess
 import sys
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,13 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench.errors import EdgebenchError, MissingRuntime, ModelError
-from edgebench.schema import Artifact, Availability, Options, TensorSpec
+from edgebench.schema import Artifact, Availability, Options, TensorSpec, digest
 
 Tensor = NDArray[Any]
 Feeds = Mapping[str, Tensor]
 Outputs = list[Tensor]
 
+MOST_FALLBACK = 0.5
+FALLBACK = {"max_fallback": "the largest share of operators that may fall back (default 0.5): with more, the row fails"}
+"""An option of backends that have somewhere to fall back to."""
+
 __all__ = [
+    "FALLBACK",
     "Artifact",
     "Availability",
     "Backend",
@@ -39,6 +48,10 @@ __all__ = [
     "Session",
     "Tensor",
     "TensorSpec",
+    "check_fallback",
+    "cpu_key",
+    "digest",
+    "kept",
     "np",
     "probe_import",
 ]
@@ -115,6 +128,17 @@ class Backend(ABC):
     extra: ClassVar[str] = ""
     """What to install for it: the extra of edgebench, or the vendor's own package."""
 
+    distributions: ClassVar[tuple[str, ...]] = ()
+    """The packages whose versions shape its files and its figures, as pip calls them: recorded with every run."""
+
+    def lowering(self, precision: str, options: Mapping[str, Any]) -> str | None:
+        """The lowering that a file for this precision comes from; None where the runtime does not have it.
+
+        `options` are those of the cell, with batch and threads. Override it where one of them asks for another file. Raises
+        EdgebenchError for a value that means nothing.
+        """
+        return self.precisions.get(precision)
+
     @abstractmethod
     def probe(self) -> Availability:
         """Say whether it can run here. Never raises; risky imports happen in a child process."""
@@ -129,6 +153,57 @@ class Backend(ABC):
     def build(self, artifact: Artifact, options: Mapping[str, Any], out: Path) -> Artifact:
         """Compile `artifact` into the folder `out` on this device (engines). Default: nothing to build."""
         return artifact
+
+    def builds(self, options: Mapping[str, Any]) -> bool:
+        """Whether `build` has something to do for these options. It gets a process of its own, which costs a second."""
+        return type(self).build is not Backend.build
+
+
+def kept(name: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+    """The file `name` that is made from what `key` says: from the cache of this machine, else made now by `make(path)`.
+
+    It appears whole or not at all. The cache is $EDGEBENCH_CACHE, else the user's cache folder.
+    """
+    given = os.environ.get("EDGEBENCH_CACHE")
+    cache = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgebench"
+    folder = cache / "built" / digest(key)
+    if not (folder / name).is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as part:
+            made = Path(part, "made")
+            made.mkdir()
+            make(made / name)
+            with contextlib.suppress(OSError):  # another process was faster
+                os.replace(made, folder)
+    return folder / name
+
+
+def check_fallback(runtime: str, share: float, options: Mapping[str, Any]) -> float:
+    """The share of operators that may fall back: the option `max_fallback`, one half by default.
+
+    Raises ModelError when more of them ran elsewhere than was asked for.
+
+    A backend with places to fall back to calls it with what it found, and declares the option with `FALLBACK`.
+    """
+    most = options.get("max_fallback", MOST_FALLBACK)
+    if isinstance(most, bool) or not isinstance(most, (int, float)) or not 0 <= most <= 1:
+        raise EdgebenchError(f"max_fallback cannot be {most!r}.", "Give a share from 0 to 1.")
+    if share > most:
+        raise ModelError(
+            f"{runtime} left {share:.0%} of the operators to its fallback, more than {most:.0%}.",
+            "Use a network whose operators it takes, or allow more with max_fallback.",
+        )
+    return float(most)
+
+
+def cpu_key() -> str:
+    """What a file that was optimized for this CPU depends on: its architecture, name and instructions."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = [platform.processor()]
+    told = sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
+    return digest([platform.machine(), *told])
 
 
 def probe_import(module: str, extra: str, timeout: float = 60.0, before: str = "") -> Availability:

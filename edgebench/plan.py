@@ -26,7 +26,10 @@ _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to compare: one model, its data, recipes x precisions x backends x batches x threads."""
+    """What to compare: a model, its data, recipes x precisions x backends x batches x threads.
+
+    A recipe may bring a model and data of its own; cells are compared within one model.
+    """
 
     name: str
     model: ModelSpec
@@ -68,6 +71,7 @@ RUN_KEYS: dict[str, Any] = {
     "seed": int,
 }
 MODEL_KEYS: dict[str, Any] = {"name": str, "source": str, "weights": str, "task": str, "options": dict}
+RECIPE_KEYS: dict[str, Any] = {"name": str, "steps": list, "model": dict, "data": dict}
 TABLES: dict[str, Any] = {
     "name": str,
     "model": dict,
@@ -106,19 +110,13 @@ def from_document(document: Document, check_recipe: Callable[[Recipe], None], ba
     application = _table(data, "application")
     check_table(document, ("application",), application, APPLICATION_KEYS, problems)
     source = _table(data, "data")
-    if "data" in data and not (isinstance(source.get("source"), str) and source["source"]):
-        problems.add(("data",), '[data] needs a source: "digits", a file, a folder, or "module:callable".')
+    if "data" in data:
+        _check_data(source, ("data",), problems)
     recipes = _recipes(document, problems, check_recipe)
     protocol = _protocol(budget, problems)
     plan = Plan(
         name=str(data.get("name") or Path(document.name).stem),
-        model=ModelSpec(
-            name=str(model.get("name") or model_name(str(model.get("source", "model")))),
-            source=str(model.get("source", "")),
-            weights=model.get("weights"),
-            task=str(model.get("task", "classify")),
-            options=Options(model.get("options", {})),
-        ),
+        model=_model(model),
         data=str(source.get("source", "")),
         data_options=Options({k: v for k, v in source.items() if k != "source"}),
         recipes=recipes,
@@ -145,6 +143,22 @@ def from_document(document: Document, check_recipe: Callable[[Recipe], None], ba
 def _table(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = data.get(key, {})
     return value if isinstance(value, dict) else {}
+
+
+def _model(table: Mapping[str, Any]) -> ModelSpec:
+    source = str(table.get("source", ""))
+    return ModelSpec(
+        name=str(table.get("name") or model_name(source or "model")),
+        source=source,
+        weights=table.get("weights"),
+        task=str(table.get("task", "classify")),
+        options=Options(_table(table, "options")),
+    )
+
+
+def _check_data(table: Mapping[str, Any], at: tuple[str | int, ...], problems: Problems) -> None:
+    if not (isinstance(table.get("source"), str) and table["source"]):
+        problems.add(at, '[data] needs a source: "digits", a file, a folder, or "module:callable".')
 
 
 def model_name(source: str) -> str:
@@ -189,9 +203,17 @@ def _recipes(document: Document, problems: Problems, check: Callable[[Recipe], N
         if not isinstance(table, dict):
             problems.add(at, "a recipe is a table: write [[recipe]].")
             continue
-        check_table(document, at, table, {"name": str, "steps": list}, problems, required=("name",))
-        steps = _steps(table.get("steps", []), at, problems)
-        recipe = Recipe(name=str(table.get("name", "")), steps=steps)
+        check_table(document, at, table, RECIPE_KEYS, problems, required=("name",))
+        recipe = Recipe(
+            name=str(table.get("name", "")),
+            steps=_steps(table.get("steps", []), at, problems),
+            model=_model(_table(table, "model")) if "model" in table else None,
+            data=Options(_table(table, "data")),
+        )
+        if "model" in table:
+            check_table(document, (*at, "model"), _table(table, "model"), MODEL_KEYS, problems, required=("source",))
+        if "data" in table:
+            _check_data(recipe.data, (*at, "data"), problems)
         if any(r.name == recipe.name for r in out):
             problems.add((*at, "name"), f'two recipes are named "{recipe.name}".')
         _check_steps(recipe, at, check, problems)
@@ -333,7 +355,7 @@ def expand(
             built = replace(recipe, steps=steps)
             for name, batch, threads in itertools.product(plan.backends, plan.batches, plan.threads):
                 cell = Cell(
-                    model=plan.model.name,
+                    model=(recipe.model or plan.model).name,
                     recipe=recipe.name,
                     backend=name,
                     device=device,
@@ -347,7 +369,8 @@ def expand(
 
 
 def _square(cell: Cell, recipe: Recipe, backend: Backend, earlier: Sequence[Square], file_format: str) -> Square:
-    lowering = backend.precisions.get(cell.precision)
+    asked = {**cell.options, "batch": cell.batch, "threads": cell.threads}
+    lowering = backend.lowering(cell.precision, asked)
     if lowering is None:
         has = ", ".join(backend.precisions)
         why = f": {backend.refused[cell.precision]}" if cell.precision in backend.refused else ""
@@ -357,7 +380,7 @@ def _square(cell: Cell, recipe: Recipe, backend: Backend, earlier: Sequence[Squa
         return Square(
             cell=cell, recipe=recipe, skip=f"{backend.name} does not open {file_format} files; it opens {takes}."
         )
-    same = ("backend", "batch", "threads", "options")
+    same = ("model", "backend", "batch", "threads", "options")
     baseline = next(
         (s.cell.id for s in earlier if not s.skip and all(getattr(s.cell, k) == getattr(cell, k) for k in same)),
         cell.id,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import traceback
+from contextlib import suppress
 from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import Any
 
@@ -59,6 +60,15 @@ def backend(name: str) -> Backend:
         f"The backend {name!r} of {owner} is no edgebench.backend.Backend{reason}.",
         "Report it to its author, who finds the rules in backends/README.md.",
     )
+
+
+def packages() -> tuple[str, ...]:
+    """What the backends say shapes their files and figures, as pip calls it; one that does not import says nothing."""
+    found: list[str] = []
+    for name in names("edgebench.backends"):
+        with suppress(EdgebenchError):
+            found += backend(name).distributions
+    return tuple(dict.fromkeys(found))
 
 
 def origin(group: str, name: str) -> str:

@@ -16,9 +16,11 @@ from edgebench.schema import Protocol, Work, to_json
 class CellFailed(Exception):
     """One cell is out: the reason for its row. The campaign goes on."""
 
-    def __init__(self, reason: str, fix: str = "", stderr: str = "") -> None:
+    def __init__(self, reason: str, fix: str = "", stderr: str = "", *, missing: bool = False) -> None:
         super().__init__(reason)
         self.reason, self.fix, self.stderr = reason, fix, stderr
+        self.missing = missing
+        """Whether something is not installed here, rather than wrong: the row is skipped."""
 
 
 @dataclass
@@ -75,7 +77,8 @@ class Track:
         except ChildDied as death:
             raise CellFailed(f"The worker {death.reason}.", stderr=death.stderr) from death
         if answer.pop("event") == "failed":
-            raise CellFailed(answer["reason"], answer["fix"], self.child.stderr_tail())
+            missing = bool(answer.get("missing"))
+            raise CellFailed(answer["reason"], answer["fix"], self.child.stderr_tail(), missing=missing)
         return answer
 
     def close(self) -> None:

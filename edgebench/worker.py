@@ -31,7 +31,7 @@ from typing import IO, Any
 from edgebench import lines, measure, plugins
 from edgebench.backend import Backend, ModelError, Session, TensorSpec
 from edgebench.devices.evidence import SampleEvidence, SliceEvidence
-from edgebench.errors import DataError, EdgebenchError, did_you_mean
+from edgebench.errors import DataError, EdgebenchError, MissingRuntime, did_you_mean
 from edgebench.metrics import Subject, memory
 from edgebench.metrics.accuracy import relative_error
 from edgebench.metrics.memory import reset_peak, status
@@ -202,7 +202,8 @@ class Worker:
         return {"repeat": {"fresh_ns": times[0], "same_ns": times[1]}}
 
     def close(self, message: dict[str, Any]) -> dict[str, Any]:
-        self.subject.session.close()
+        if hasattr(self, "subject"):  # a worker that only built has opened nothing
+            self.subject.session.close()
         return {}
 
     def build(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -380,7 +381,8 @@ def _answer(out: IO[str], command: Callable[[dict[str, Any]], dict[str, Any]], m
     try:
         lines.write_line(out, {"event": message["do"], **command(message)})
     except EdgebenchError as error:
-        lines.write_line(out, {"event": "failed", "reason": error.problem, "fix": error.fix})
+        missing = {"missing": True} if isinstance(error, MissingRuntime) else {}
+        lines.write_line(out, {"event": "failed", "reason": error.problem, "fix": error.fix, **missing})
     except Exception as error:
         traceback.print_exc()
         text = str(error).strip().splitlines() or [""]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebench.backend import (
+    FALLBACK,
     Artifact,
     Availability,
     Backend,
@@ -21,6 +22,7 @@ from edgebench.backend import (
     Outputs,
     Session,
     TensorSpec,
+    check_fallback,
     np,
     probe_import,
 )
@@ -37,8 +39,6 @@ HEAVY_OPS = ("convolution", "fully connected", "linear", "addmm", "mm.out", "mat
 
 COMPLAINT = r"\[(?!cpuinfo|threadpool)\w+\.cpp:\d+\] (.*)"
 PORTABLE = "native_call_"
-EVENTS = 10_000_000
-"""Bytes kept for the events of a profiled program."""
 PROFILED_RUNS = 3
 FIX = "Export it again for this version of ExecuTorch, or take the whole file."
 
@@ -47,15 +47,24 @@ class ExecuTorchBackend(Backend):
     name = "executorch"
     accepts = frozenset({"pte"})
     precisions = {"fp32": "pte", "int8": "pte-int8"}
+    refused = {"fp16": "on x86 its fp16 took twice the time of fp32, so edgebench makes no such programs"}
+    options = {**FALLBACK}
     module = "torch"  # nearly all of the import: the runtime itself is one small library that needs it
     fork_safe = True
     extra = "edgebench[executorch]"
+    distributions = ("executorch", "torch", "torchao")
+
+    def lowering(self, precision: str, options: Mapping[str, Any]) -> str | None:
+        """A program has one size of batch."""
+        found = self.precisions.get(precision)
+        return f"{found}@{options['batch']}" if found and options["batch"] != 1 else found
 
     def probe(self) -> Availability:
         runtime = "import torch; from executorch.extension.pybindings import _C"
         return probe_import("executorch.version", self.extra, before=runtime)
 
     def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
+        check_fallback("XNNPACK", 0.0, options)
         return ExecuTorchSession(artifact.path, options)
 
 
@@ -99,6 +108,7 @@ class ExecuTorchSession(Session):
         ops = self.profile({s.name: np.zeros([d or batch for d in s.shape], s.dtype) for s in self.inputs})
         heavy = [op["precision"] for op in ops if any(word in op["name"].lower() for word in HEAVY_OPS)]
         taken = sum(op["device"] != "portable" for op in ops)
+        share = 1 - taken / len(ops) if ops else 0.0
         return {
             # What most of the heavy operators ran in: an int8 file that runs mostly in float is not int8.
             "precision": max(sorted(set(heavy)), key=heavy.count) if heavy else "fp32",
@@ -108,7 +118,9 @@ class ExecuTorchSession(Session):
             "float_ops": len(heavy) - heavy.count("int8"),
             "delegated_ops": taken,
             "portable_ops": len(ops) - taken,
-            "delegated_share": taken / len(ops) if ops else 0.0,
+            "delegated_share": 1 - share,
+            "fallback_share": share,
+            "max_fallback": check_fallback("XNNPACK", share, self._options),
         }
 
     def profile(self, feeds: Feeds) -> Sequence[OpProfile]:
@@ -147,7 +159,7 @@ class ExecuTorchSession(Session):
         return [self._torch.from_numpy(np.require(feeds[s.name], requirements=["C", "W"])) for s in self.inputs]
 
 
-def _load(path: str, threads: int, events: int = 0) -> tuple[Any, Any]:
+def _load(path: str, threads: int, *, events: bool = False) -> tuple[Any, Any]:
     """The program's method, and the program. The pool of threads is the process's own: there is one."""
     import torch  # noqa: F401  (the library needs it loaded)
     from executorch.extension.pybindings import _C
@@ -161,7 +173,8 @@ def _load(path: str, threads: int, events: int = 0) -> tuple[Any, Any]:
         with _heard() as words:
             _C._unsafe_reset_threadpool(threads)
             checked = _C.Verification.InternalConsistency
-            program = _C._load_program(path, bool(events), events, checked)
+            # 0: no room for values in between, which would be kept beside the events and end the process when it is full.
+            program = _C._load_program(path, events, 0, checked)
             return program.load_method("forward"), program
     except (OSError, RuntimeError) as error:
         raise ModelError(f"ExecuTorch cannot load {path}: {_reason(words, error)}.", FIX) from error
@@ -181,7 +194,7 @@ def _reason(words: io.StringIO, error: Exception) -> str:
 
 def _profiled(path: str, threads: int, tensors: Sequence[Any]) -> list[dict[str, Any]]:
     """The operators of the last of a few inferences, in the order in which they ran."""
-    method, program = _load(path, threads, EVENTS)
+    method, program = _load(path, threads, events=True)
     for _ in range(PROFILED_RUNS):
         method(list(tensors))
     with tempfile.TemporaryDirectory() as folder:

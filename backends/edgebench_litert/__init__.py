@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgebench.backend import (
+    FALLBACK,
     Artifact,
     Availability,
     Backend,
@@ -23,6 +24,7 @@ from edgebench.backend import (
     Outputs,
     Session,
     Tensor,
+    check_fallback,
     np,
     probe_import,
 )
@@ -36,14 +38,19 @@ class LiteRtBackend(Backend):
     name = "litert"
     accepts = frozenset({"tflite"})
     precisions = {"fp32": "tflite", "fp16": "tflite-fp16", "int8": "tflite-int8"}
-    options = {"delegate": "xnnpack (default): its kernels for the operators that it has; none: LiteRT's own"}
+    options = {
+        "delegate": "xnnpack (default): its kernels for the operators that it has; none: LiteRT's own",
+        **FALLBACK,
+    }
     module = "ai_edge_litert.interpreter"
     extra = "edgebench[litert]"
+    distributions = ("ai-edge-litert", "litert-torch", "litert-converter", "ai-edge-quantizer")
 
     def probe(self) -> Availability:
         return probe_import("ai_edge_litert", self.extra, before="import ai_edge_litert.interpreter")
 
     def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
+        check_fallback("XNNPACK", 0.0, options)
         return LiteRtSession(artifact.path, options)
 
 
@@ -83,12 +90,19 @@ class LiteRtSession(Session):
         return call
 
     def effective(self) -> Mapping[str, Any]:
-        """What the operators and their tensors say, after the delegate took its part."""
+        """What the operators and their tensors say, after the delegate took its part.
+
+        Raises ModelError where more than `max_fallback` of the operators are left to LiteRT's own kernels against the will.
+        """
         found = placement(self._interpreter._get_ops_details())
         quantized = {end.spec.name: str(end.scaled) for end in (*self._in, *self._out) if end.scaled}
         delegated = bool(found["delegated_ops"])
+        asked = self._options.get("delegate", "xnnpack") == "xnnpack"
+        share = 1 - found["delegated_ops"] / found["ops"] if asked and found["ops"] else 0.0
         return {
             **found,
+            "fallback_share": share,
+            "max_fallback": check_fallback("XNNPACK", share, self._options),
             "delegate": "xnnpack" if delegated else "none",
             # The delegate starts its threads while tensors are allocated. LiteRT's own kernels start them when they
             # first need them, so what was set is all that can be told.

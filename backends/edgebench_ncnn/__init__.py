@@ -44,6 +44,7 @@ class NcnnBackend(Backend):
     refused = {"int8": "no wheel carries ncnn's quantization tools, ncnn2table and ncnn2int8"}
     module = "ncnn"
     extra = "edgebench[ncnn]"
+    distributions = ("ncnn", "pnnx")
 
     def probe(self) -> Availability:
         return probe_import("ncnn", self.extra)

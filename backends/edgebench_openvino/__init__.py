@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: ONNX files and its own IR, in f32, bf16, or int8 where the file is quantized.
+"""OpenVINO: ONNX files and its own IR, in f32, bf16, or int8 where the file is quantized; on the CPU, a GPU or an NPU.
 
 Three of its defaults would spoil a comparison and are always set: on CPUs that can, an fp32 network runs in
 bf16; threads are pinned, two processes to one core; a free batch axis puts compiling off until the first run.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from edgebench.backend import (
@@ -17,11 +19,28 @@ from edgebench.backend import (
     Feeds,
     ModelError,
     OpProfile,
+    Options,
     Outputs,
     Session,
+    Tensor,
     TensorSpec,
+    cpu_key,
+    kept,
     np,
     probe_import,
+)
+from edgebench_openvino.jobs import Jobs
+from edgebench_openvino.settings import (
+    DEVICES,
+    QUANTIZERS,
+    choice,
+    compiled,
+    count,
+    flag,
+    precision,
+    properties,
+    told,
+    words,
 )
 
 # Importing openvino reports usage to its maker, from a forked process that may stay behind. Nothing may run beside a
@@ -29,31 +48,9 @@ from edgebench.backend import (
 NO_TELEMETRY = "import sys; sys.modules['openvino_telemetry'] = None"
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
-HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}
-"""What the operators that are not int8 run in, for each precision that can be asked for."""
-
-PRECISIONS = {
-    "f32": "fp32",
-    "float32": "fp32",
-    "bf16": "bf16",
-    "bfloat16": "bf16",
-    "f16": "fp16",
-    "float16": "fp16",
-}
-PRECISIONS |= {"i8": "int8", "u8": "int8"}
 HEAVY_OPS = ("Conv", "FullyConnected", "MatMul", "Attention", "MHA")
 """What the precision of a network is judged by: the layers whose type contains one of these."""
 
-REPORTED = {
-    "threads": "INFERENCE_NUM_THREADS",
-    "streams": "NUM_STREAMS",
-    "performance_hint": "PERFORMANCE_HINT",
-    "execution_mode": "EXECUTION_MODE_HINT",
-    "cpu_pinning": "ENABLE_CPU_PINNING",
-    "hyper_threading": "ENABLE_HYPER_THREADING",
-    "denormals_flushed": "CPU_DENORMALS_OPTIMIZATION",
-    "devices": "EXECUTION_DEVICES",
-}
 PROFILED_RUNS = 3
 
 
@@ -61,36 +58,80 @@ class OpenVinoBackend(Backend):
     name = "openvino"
     accepts = frozenset({"onnx", "openvino-ir"})
     precisions = {"fp32": "onnx", "bf16": "onnx", "int8": "onnx-u8s8"}
+    refused = {"fp16": "its CPU plugin stores fp16 and computes in fp32"}
+    options = {
+        "device": f"{', '.join(DEVICES)} (default CPU)",
+        "performance_hint": "latency (default), or throughput: several streams",
+        "streams": "inferences that run at once (default 1; with the hint throughput as many as threads)",
+        "jobs": "each sample of a batch as a job of its queue, so many in flight (default 0: the batch as one inference)",
+        "quantizer": "of int8: onnxruntime (default: nearer to the float network), or nncf (quicker for transformers)",
+        "model_cache": "true: the compiled network is kept, to load sooner; false (default): compiled on each load",
+    }
     module = "openvino"
     extra = "edgebench[openvino]"
+    distributions = ("openvino", "nncf")
+
+    def lowering(self, precision: str, options: Mapping[str, Any]) -> str | None:
+        quantizer = choice(options, "quantizer", QUANTIZERS, "onnxruntime")
+        return QUANTIZERS[quantizer] if precision == "int8" else self.precisions.get(precision)
 
     def probe(self) -> Availability:
         return probe_import("openvino", self.extra, before=NO_TELEMETRY)
 
+    def builds(self, options: Mapping[str, Any]) -> bool:
+        return flag(options, "model_cache")
+
+    def build(self, artifact: Artifact, options: Mapping[str, Any], out: Path) -> Artifact:
+        """Compile once into OpenVINO's own cache, in a folder for this file, version, machine and settings."""
+        import openvino
+
+        if not self.builds(options):
+            return artifact
+        batch = 1 if count(options, "jobs", 0) else options["batch"]
+        key = {"file": artifact.sha256, "version": openvino.__version__, "cpu": cpu_key(), "batch": batch}
+
+        def make(path: Path) -> None:
+            compiled(artifact.path, options, batch, CACHE_DIR=str(path.parent))
+            path.write_text(f"{openvino.__version__}\n")
+
+        made = kept("version.txt", {**key, "settings": properties(options)}, make)
+        return replace(artifact, facts=Options({**artifact.facts, "cache_dir": str(made.parent)}))
+
     def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
-        return OpenVinoSession(artifact.path, options)
+        flag(options, "model_cache")
+        choice(options, "quantizer", QUANTIZERS, "onnxruntime")
+        return OpenVinoSession(artifact, options)
 
 
 class OpenVinoSession(Session):
-    def __init__(self, path: str, options: Mapping[str, Any]) -> None:
-        self._path, self._options = path, dict(options)
-        self._compiled = _compile(path, options)
+    def __init__(self, artifact: Artifact, options: Mapping[str, Any]) -> None:
+        self._path, self._options, self._facts = artifact.path, dict(options), artifact.facts
+        in_flight = count(options, "jobs", 0)
+        self._batch = 1 if in_flight else options["batch"]
+        cache = {"CACHE_DIR": self._facts["cache_dir"]} if "cache_dir" in self._facts else {}
+        self._compiled = compiled(self._path, options, self._batch, **cache)
+        self._jobs = Jobs(self._compiled, in_flight) if in_flight else None
         self._request = self._compiled.create_infer_request()
-        self.inputs = tuple(_spec(port) for port in self._compiled.inputs)
-        self.outputs = tuple(_spec(port) for port in self._compiled.outputs)
+        self.inputs = tuple(self._spec(port) for port in self._compiled.inputs)
+        self.outputs = tuple(self._spec(port) for port in self._compiled.outputs)
 
     def run(self, feeds: Feeds) -> Outputs:
-        self._feed(self._request, feeds)
+        if self._jobs:
+            return self._jobs.run(self._arrays(feeds))
+        self._feed(self._request, self._arrays(feeds))
         self._request.infer()
         return [self._request.get_output_tensor(i).data.copy() for i in range(len(self.outputs))]
 
     def bind(self, feeds: Feeds) -> Callable[[], Outputs]:
         """A request of its own, whose input tensors are these arrays: only infer() is left to call."""
+        arrays, jobs = self._arrays(feeds), self._jobs
+        if jobs:
+            return lambda: jobs.run(arrays)
         request = self._compiled.create_infer_request()
-        kept = self._feed(request, feeds)
+        self._feed(request, arrays)
         indices = range(len(self.outputs))
 
-        def infer(_alive: object = kept) -> Outputs:
+        def infer(_alive: object = arrays) -> Outputs:
             request.infer()
             return [request.get_output_tensor(i).data for i in indices]
 
@@ -102,21 +143,27 @@ class OpenVinoSession(Session):
         for node in self._compiled.get_runtime_model().get_ordered_ops():
             info = node.get_rt_info()
             if any(op in info["layerType"].astype(str) for op in HEAVY_OPS):
-                heavy.append(_precision(info["runtimePrecision"].astype(str)))
-        hint = _precision(self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
-        found = {name: _plain(self._compiled.get_property(key)) for name, key in REPORTED.items()}
+                heavy.append(precision(info["runtimePrecision"].astype(str)))
+        found = told(self._compiled)
+        hint = found.get("precision_hint", self._options["precision"])
         return {
+            "streams": 1,  # where a device does not tell, as AUTO
+            "model_cache": False,
             **found,
+            "device": self._options.get("device", "CPU"),
+            "jobs": self._options.get("jobs", 0),
+            "quantizer": self._facts.get("quantizer", "as the file has it"),
             "precision": max(sorted(set(heavy)), key=heavy.count) if heavy else hint,
-            "precision_hint": hint,
             "int8_ops": heavy.count("int8"),
             "float_ops": len(heavy) - heavy.count("int8"),
         }
 
     def profile(self, feeds: Feeds) -> Sequence[OpProfile]:
         """By performance counters, in a network compiled for this: counting costs time."""
-        request = _compile(self._path, self._options, PERF_COUNT=True).create_infer_request()
-        self._feed(request, feeds)
+        network = compiled(self._path, self._options, self._batch, PERF_COUNT=True)
+        request, device = network.create_infer_request(), self._options.get("device", "CPU")
+        arrays = [array[: self._batch] for array in self._arrays(feeds)]
+        self._feed(request, arrays)
         for _ in range(PROFILED_RUNS):
             request.infer()
         return [
@@ -124,86 +171,55 @@ class OpenVinoSession(Session):
                 "name": op.node_name,
                 "op": op.node_type,
                 "seconds": op.real_time.total_seconds(),
-                "device": f"CPU {op.exec_type}",
-                "precision": _precision(op.exec_type.rpartition("_")[2]),
+                "device": f"{device} {op.exec_type}",
+                "precision": precision(op.exec_type.rpartition("_")[2]),
             }
             for op in request.get_profiling_info()
             if op.status == op.Status.EXECUTED
         ]
 
     def close(self) -> None:
-        del self._request, self._compiled
+        del self._request, self._jobs, self._compiled
 
-    def _feed(self, request: Any, feeds: Feeds) -> list[Any]:
-        """Set the inputs; the answer must live as long as they are used: a shared tensor does not own its memory."""
-        from openvino import Tensor
+    def _arrays(self, feeds: Feeds) -> list[Tensor]:
+        """Each input as the runtime may hold it. Raises ModelError for one that is missing or does not fit."""
+        for spec in self.inputs:
+            array = feeds.get(spec.name)
+            if array is None or array.dtype != spec.dtype or not _of_shape(array.shape, spec.shape):
+                raise self._misfit(feeds)
+        # A tensor that shares memory must be able to write there, although no inference does.
+        return [np.require(feeds[spec.name], requirements=["C", "W"]) for spec in self.inputs]
 
-        kept = []
+    def _feed(self, request: Any, arrays: Sequence[Tensor]) -> None:
+        """Set the inputs; the arrays must live as long as they are used: a shared tensor does not own its memory."""
+        from openvino import Tensor as Shared
+
         try:
-            for i, spec in enumerate(self.inputs):
-                # A tensor that shares memory must be able to write there, although no inference does.
-                array = np.require(feeds[spec.name], requirements=["C", "W"])
-                request.set_input_tensor(i, Tensor(array, shared_memory=True))
-                kept.append(array)
-        except (KeyError, RuntimeError) as error:
-            given = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
-            wanted = ", ".join(f"{s.name} {s.dtype}{list(s.shape)}" for s in self.inputs)
+            for i, array in enumerate(arrays):
+                request.set_input_tensor(i, Shared(array, shared_memory=True))
+        except RuntimeError as error:
             raise ModelError(
-                f"OpenVINO wants {wanted} and was given {given or 'nothing'}: {_words(error)}",
-                "Give inputs of the model's names, types and shapes, or export it for these.",
+                f"OpenVINO does not take these inputs: {words(error)}", "Give inputs of the model's types and shapes."
             ) from error
-        return kept
+
+    def _misfit(self, feeds: Feeds) -> ModelError:
+        given = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
+        wanted = ", ".join(f"{s.name} {s.dtype}{list(s.shape)}" for s in self.inputs)
+        return ModelError(
+            f"OpenVINO wants {wanted} and was given {given or 'nothing'}.",
+            "Give inputs of the model's names, types and shapes, or export it for these.",
+        )
+
+    def _spec(self, port: Any) -> TensorSpec:
+        """An input is named by its node, as in the file; an output's node is a sink, so its tensor names it."""
+        node = port.get_node()
+        by_node = node.get_type_name() == "Parameter" or not port.get_names()
+        name = node.get_friendly_name() if by_node else port.get_any_name()
+        shape = tuple(None if d.is_dynamic else d.get_length() for d in port.get_partial_shape())
+        if self._jobs and shape:  # the samples of any batch, one by one
+            shape = (None, *shape[1:])
+        return TensorSpec(name=name, dtype=np.dtype(port.get_element_type().to_dtype()).name, shape=shape)
 
 
-def _compile(path: str, options: Mapping[str, Any], **more: Any) -> Any:
-    import openvino
-
-    settings = {
-        "INFERENCE_NUM_THREADS": options["threads"],
-        "NUM_STREAMS": 1,
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": HINTS[options["precision"]],
-        "ENABLE_CPU_PINNING": False,
-        **more,
-    }
-    core = openvino.Core()
-    try:
-        model = core.read_model(path)
-        shapes = {port: _batched(port.get_partial_shape(), options["batch"]) for port in model.inputs}
-        model.reshape(shapes)
-        return core.compile_model(model, "CPU", settings)
-    except RuntimeError as error:
-        raise ModelError(
-            f"OpenVINO {openvino.__version__} cannot load {path}: {_words(error)}",
-            "Export the model again: a whole file of operators that this version knows, its weights with it.",
-        ) from error
-
-
-def _batched(shape: Any, batch: int) -> Any:
-    """The shape of an input with its free first axis, if it has one, set to the batch."""
-    if shape.rank.is_static and len(shape) and shape[0].is_dynamic:
-        shape[0] = batch
-    return shape
-
-
-def _spec(port: Any) -> TensorSpec:
-    """An input is named by its node, as in the file; an output's node is a sink, so its tensor names it."""
-    node = port.get_node()
-    by_node = node.get_type_name() == "Parameter" or not port.get_names()
-    name = node.get_friendly_name() if by_node else port.get_any_name()
-    shape = tuple(None if d.is_dynamic else d.get_length() for d in port.get_partial_shape())
-    return TensorSpec(name=name, dtype=np.dtype(port.get_element_type().to_dtype()).name, shape=shape)
-
-
-def _precision(text: str) -> str:
-    return PRECISIONS.get(text.lower(), text.lower())
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, (bool, int, float, str, list)) else str(value)
-
-
-def _words(error: Exception) -> str:
-    """What the runtime said, without the places in its source where it was passed on."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return " ".join(line for line in lines if line and not line.startswith("Exception from"))[:300]
+def _of_shape(found: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    return len(found) == len(wanted) and all(w in (None, f) for f, w in zip(found, wanted, strict=True))

@@ -1,69 +1,117 @@
-"""torch in eager mode on the CPU: programs saved by torch.export, the reference for parity."""
+"""torch: programs saved by torch.export, eager (the reference for parity) or compiled; on the CPU or a GPU."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import reduce
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from edgebench.backend import (
     Artifact,
     Availability,
     Backend,
+    EdgebenchError,
     Feeds,
+    MissingRuntime,
     ModelError,
     OpProfile,
+    Options,
     Outputs,
     Session,
     TensorSpec,
+    cpu_key,
+    kept,
     np,
     probe_import,
 )
+from edgebench_torch import compilers
+from edgebench_torch.program import FIX, HALVES, counted, ends, load, module_of
 
-HEAVY_OPS = ("conv", "linear", "addmm", "matmul", "attention")
-"""What the precision of a network is judged by: the operators whose name contains one of these."""
-
-FIX = "Export it again with torch.export.save, with this version of torch or an older one."
+DEVICES = ("cpu", "cuda")
 
 
 class TorchBackend(Backend):
     name = "torch"
     accepts = frozenset({"pt2"})
     precisions = {"fp32": "pt2", "bf16": "pt2", "int8": "pt2-int8-x86"}
+    refused = {"fp16": 'it is for GPUs: ask for it with device = "cuda"'}
+    options = {
+        "mode": "eager (default), compile (torch.compile, at the first inference), or aot (AOTInductor, ahead of time)",
+        "channels_last": "true: weights and pictures in channels-last order; false (default): as the program has them",
+        "device": "cpu (default) or cuda",
+    }
     module = "torch.export.pt2_archive"  # what reads the files: most of the import, and the rest of torch with it
     fork_safe = True
     extra = "edgebench[torch]"
+    distributions = ("torch", "torchao")
+
+    def lowering(self, precision: str, options: Mapping[str, Any]) -> str | None:
+        mode, _, device = _checked(options)
+        if device != "cpu":
+            return "pt2" if precision in ("fp32", *HALVES) else None
+        if precision == "int8" and mode != "eager":  # its compilers fuse the layers themselves
+            return "pt2-int8-qdq"
+        return self.precisions.get(precision)
 
     def probe(self) -> Availability:
         return probe_import("torch", self.extra)
 
+    def builds(self, options: Mapping[str, Any]) -> bool:
+        return _checked(options)[0] == "aot"
+
+    def build(self, artifact: Artifact, options: Mapping[str, Any], out: Path) -> Artifact:
+        """The package of AOTInductor for this machine, batch and number of threads, kept by all that it depends on."""
+        import torch
+
+        if not self.builds(options):
+            return artifact
+        _ready(options)
+        program = load(artifact.path)
+        inputs, outputs = ends(program)
+        inputs, outputs = (_of_batch(specs, options["batch"]) for specs in (inputs, outputs))
+        module = module_of(program, artifact.path, options)
+        facts = counted(module, options["precision"])
+        asked = {k: options.get(k) for k in ("channels_last", "device", "threads", "batch", "precision")}
+        key = {"file": artifact.sha256, "version": torch.__version__, "cpu": cpu_key(), **asked}
+
+        def make(path: Path) -> None:
+            zeros = [np.zeros([d or options["batch"] for d in s.shape], s.dtype) for s in inputs]
+            compilers.ahead_of_time(module, _placed([torch.from_numpy(a) for a in zeros], options), path)
+
+        made = kept("model.pt2", key, make)
+        ended = {"inputs": [vars(s) for s in inputs], "outputs": [vars(s) for s in outputs]}
+        known = Options({**artifact.facts, "aot": {**facts, **ended}})
+        return replace(artifact, path=str(made), size=made.stat().st_size, parent=artifact.sha256, facts=known)
+
     def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
-        return TorchSession(artifact.path, options)
+        _ready(options)
+        if self.builds(options) and "aot" not in artifact.facts:
+            artifact = self.build(artifact, options, Path())
+        return TorchSession(artifact, options)
 
 
 class TorchSession(Session):
-    """bf16 casts weights, inputs and outputs of the fp32 program, so that its interface stays float32."""
+    """bf16 and fp16 cast weights, inputs and outputs of the fp32 program, so that its interface stays float32."""
 
-    def __init__(self, path: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, artifact: Artifact, options: Mapping[str, Any]) -> None:
         import torch
 
-        torch.set_num_threads(options["threads"])
-        if torch.get_num_interop_threads() != 1:  # torch allows this once in a process
-            torch.set_num_interop_threads(1)
-        program = _load(path)
-        signature = program.graph_signature
-        values = {node.name: node.meta.get("val") for node in program.graph.nodes}
-        self.inputs = tuple(_spec(name, values[name]) for name in signature.user_inputs)
-        self.outputs = tuple(_spec(name, values[name]) for name in signature.user_outputs)
-        self._torch = torch
-        self._module = program.module()
-        _prepack(self._module)
-        self._cast = options["precision"] == "bf16"
-        if self._cast:
-            _refuse_fixed_float32(self._module, path)
-            self._module.to(torch.bfloat16)
+        self._torch, self._options = torch, dict(options)
+        self._mode, self._channels_last, self._device = _checked(options)
+        self._cast = getattr(torch, HALVES[options["precision"]]) if options["precision"] in HALVES else None
+        if self._mode == "aot":
+            known = artifact.facts["aot"]
+            self.inputs, self.outputs = (tuple(map(_spec, known[k])) for k in ("inputs", "outputs"))
+            self._found = {k: known[k] for k in ("precision", "int8_ops", "float_ops")}
+            self._call = compilers.load_package(artifact.path)
+            return
+        program = load(artifact.path)
+        self.inputs, self.outputs = ends(program)
+        self._module = module_of(program, artifact.path, options)
+        self._found = counted(self._module, options["precision"])
+        self._call = compilers.just_in_time(self._module) if self._mode == "compile" else self._module
 
     def run(self, feeds: Feeds) -> Outputs:
         return self._infer(self._tensors(feeds))
@@ -74,21 +122,15 @@ class TorchSession(Session):
 
     def effective(self) -> Mapping[str, Any]:
         torch = self._torch
-        targets = [str(n.target) for n in self._module.graph.nodes if n.op == "call_function"]
-        heavy = [t for t in targets if any(op in t for op in HEAVY_OPS) and "prepack" not in t]
-        # oneDNN's quantized operators are named q...; quantize and dequantize around a float one stay float.
-        int8 = sum(t.startswith("onednn.q") for t in heavy)
-        weights = {str(p.dtype).removeprefix("torch.") for p in self._module.parameters() if p.is_floating_point()}
-        floats = "bf16" if "bfloat16" in weights or (self._cast and not weights) else "fp32"
         return {
-            "precision": "int8" if int8 > len(heavy) - int8 else floats,
+            **self._found,
             "threads": torch.get_num_threads(),
             "inter_op_threads": torch.get_num_interop_threads(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "onednn": bool(torch.backends.mkldnn.is_available()),
-            "mode": "eager",
-            "int8_ops": int8,
-            "float_ops": len(heavy) - int8,
+            "mode": self._mode,
+            "channels_last": self._channels_last,
+            "device": torch.cuda.get_device_name() if self._device == "cuda" else "cpu",
         }
 
     def profile(self, feeds: Feeds) -> Sequence[OpProfile]:
@@ -110,20 +152,24 @@ class TorchSession(Session):
         ]
 
     def close(self) -> None:
-        del self._module
+        del self._call
+        with contextlib.suppress(AttributeError):
+            del self._module
 
     def _infer(self, tensors: Sequence[Any]) -> Outputs:
         torch = self._torch
         with torch.inference_mode():
             if self._cast:
-                tensors = [t.to(torch.bfloat16) if t.is_floating_point() else t for t in tensors]
+                tensors = [t.to(self._cast) if t.is_floating_point() else t for t in tensors]
+            if self._channels_last or self._device != "cpu":
+                tensors = _placed(tensors, self._options)
             try:
-                found = self._module(*tensors)
+                found = self._call(*tensors)
             except (RuntimeError, AssertionError) as error:  # a guard of the program, or an operator
                 words = " ".join(str(error).split())[:300]
                 raise ModelError(f"torch cannot run the program on these inputs: {words}", FIX) from error
             flat = [found] if isinstance(found, torch.Tensor) else torch.utils._pytree.tree_leaves(found)
-            return [(t.float() if t.dtype == torch.bfloat16 else t).numpy() for t in flat]
+            return [(t.float() if t.dtype == self._cast else t).cpu().numpy() for t in flat]
 
     def _tensors(self, feeds: Feeds) -> list[Any]:
         for spec in self.inputs:
@@ -138,68 +184,53 @@ class TorchSession(Session):
         return [self._torch.from_numpy(np.require(feeds[s.name], requirements=["C", "W"])) for s in self.inputs]
 
 
-def _load(path: str) -> Any:
-    import torch
-    import torch.export
-
-    try:
-        with _no_pickled_code():
-            return torch.export.load(path)
-    except Exception as error:  # a zip, JSON, schema or operator that is wrong: no common base
-        words = " ".join(str(error.__cause__ or error).split())[:300]
-        raise ModelError(f"torch {torch.__version__} cannot load {path}: {words}", FIX) from error
-
-
-@contextmanager
-def _no_pickled_code() -> Iterator[None]:
-    """Let torch unpickle tensors only. torch.export.load would else run what a file's pickles ask for."""
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+def _checked(options: Mapping[str, Any]) -> tuple[str, bool, str]:
+    """Mode, channels-last, device. Raises EdgebenchError for a value that means nothing."""
+    mode, last, device = (
+        options.get(k, d) for k, d in (("mode", "eager"), ("channels_last", False), ("device", "cpu"))
+    )
+    if mode not in compilers.MODES:
+        raise EdgebenchError(f"mode cannot be {mode!r}.", f"Use one of {', '.join(compilers.MODES)}.")
+    if not isinstance(last, bool):
+        raise EdgebenchError(f"channels_last cannot be {last!r}.", "Use true or false.")
+    if device not in DEVICES:
+        raise EdgebenchError(f"device cannot be {device!r}.", f"Use one of {', '.join(DEVICES)}.")
+    return str(mode), last, str(device)
 
 
-def _prepack(module: Any) -> None:
-    """Pack oneDNN's weights now, once: a packed weight cannot be saved, so programs carry the packing."""
-    graph = module.graph
-    for node in [n for n in graph.nodes if n.op == "call_function" and "prepack" in str(n.target)]:
-        name = f"packed_{node.name}"
-        module.register_buffer(name, _value(module, node), persistent=False)
-        with graph.inserting_before(node):
-            node.replace_all_uses_with(graph.get_attr(name))
-    graph.eliminate_dead_code()
-    module.recompile()
-
-
-def _value(module: Any, node: Any) -> Any:
-    """What a node that depends on weights only stands for; other arguments are values already."""
-    if not hasattr(node, "op"):
-        return node
-    if node.op == "get_attr":
-        return reduce(getattr, node.target.split("."), module)
-    return node.target(*[_value(module, a) for a in node.args], **node.kwargs)
-
-
-def _refuse_fixed_float32(module: Any, path: str) -> None:
+def _ready(options: Mapping[str, Any]) -> None:
+    """Set the threads; raise MissingRuntime for a compiler or a GPU that is not there."""
     import torch
 
-    for node in module.graph.nodes:
-        if torch.float32 in (*node.args, *node.kwargs.values()):
-            raise ModelError(
-                f"{path} cannot run in bf16: its operator {node.name} ({node.target}) asks for float32.",
-                "Ask for fp32, or export a network that does not convert to float32 itself.",
-            )
+    mode, _, device = _checked(options)
+    if mode != "eager":
+        compilers.check_compiler(mode)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise MissingRuntime(
+            f"torch {torch.__version__} finds no CUDA GPU here.",
+            'Install a driver and a torch that is built for CUDA, or use device = "cpu".',
+        )
+    torch.set_num_threads(options["threads"])
+    if torch.get_num_interop_threads() != 1:  # torch allows this once in a process
+        torch.set_num_interop_threads(1)
 
 
-def _spec(name: str, value: Any) -> TensorSpec:
-    shape = tuple(size if isinstance(size, int) else None for size in value.shape)
-    return TensorSpec(name=name, dtype=str(value.dtype).removeprefix("torch."), shape=shape)
+def _placed(tensors: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
+    """The tensors on the device and in the order of axes that the options ask for."""
+    import torch
+
+    last = options.get("channels_last", False)
+    placed = [t.to(options.get("device", "cpu")) for t in tensors]
+    return [t.contiguous(memory_format=torch.channels_last) if last and t.ndim == 4 else t for t in placed]
+
+
+def _of_batch(specs: Sequence[TensorSpec], batch: int) -> tuple[TensorSpec, ...]:
+    """With a free first axis set to the batch: a compiled package is for one."""
+    return tuple(replace(s, shape=(batch, *s.shape[1:])) if s.shape[:1] == (None,) else s for s in specs)
+
+
+def _spec(known: Mapping[str, Any]) -> TensorSpec:
+    return TensorSpec(name=known["name"], dtype=known["dtype"], shape=tuple(known["shape"]))
 
 
 def _of_shape(found: Sequence[int], wanted: Sequence[int | None]) -> bool:

@@ -17,14 +17,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from edgebench import plugins
 from edgebench.compress import code
 from edgebench.errors import StoreError
 from edgebench.schema import Options, canonical
 
-TOOLS = (
-    "edgebench", "torch", "torch-pruning", "torchao", "onnx", "onnxscript", "onnxruntime", "safetensors", "numpy",
-    "litert-torch", "litert-converter", "ai-edge-quantizer", "ai-edge-litert", "executorch", "ncnn", "pnnx",
-)  # fmt: skip
+TOOLS = ("edgebench", "torch", "torch-pruning", "torchao", "onnx", "onnxscript", "onnxruntime", "safetensors", "numpy")
+"""What may shape any network; what shapes a runtime's files, its backend says."""
 NOTE = "made.json"
 """Written last into every folder: what lies beside it, with its sha256."""
 
@@ -33,7 +32,7 @@ NOTE = "made.json"
 def tools() -> Options:
     """The version of every library that may shape a result."""
     found = {}
-    for name in TOOLS:
+    for name in dict.fromkeys((*TOOLS, *plugins.packages())):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return Options(found)

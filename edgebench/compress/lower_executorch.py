@@ -1,12 +1,13 @@
 """ExecuTorch's programs (.pte): torch.export, partitioned for the XNNPACK delegate, in float or static int8 (PT2E).
 
-The batch is one: with a free batch axis ExecuTorch plans memory for the largest, cuts the graph at every reshape,
-and answers inputs of a wrong size within that memory without complaint.
+The batch is fixed, to one unless another is asked for: with a free batch axis ExecuTorch plans memory for the largest,
+cuts the graph at every reshape, and answers inputs of a wrong size within that memory without complaint.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgebench.compress.lower_onnx import check_samples
+from edgebench.compress import layers
+from edgebench.compress.calibration import check_samples
 from edgebench.compress.lower_x86 import _observer, _separate_calls
 from edgebench.compress.quiet import first_line, quiet
-from edgebench.errors import MissingRuntime, ModelError
+from edgebench.errors import EdgebenchError, MissingRuntime, ModelError
 
 if TYPE_CHECKING:
     from edgebench.compress.quantize import Quantize
@@ -28,14 +30,16 @@ _TRANSFORMER = (aten.layer_norm.default, aten.softmax.int, aten.scaled_dot_produ
 _WEIGHTED = (aten.linear.default, aten.conv2d.default, aten.conv2d.padding)
 
 
-def export(model: nn.Module, example: Tensor, path: Path) -> dict[str, Any]:
-    """Write the float network. `example` is (B, ...), of which one sample is used. Returns facts. Raises ModelError."""
+def export(model: nn.Module, example: Tensor, path: Path, batch: int = 1) -> dict[str, Any]:
+    """Write the float network for this batch. `example` is (B, ...). Returns facts. Raises ModelError."""
     with quiet(), torch.no_grad():
         _check_installed()
-        return _write(_exported(_plain(model), example), path)
+        return _write(_exported(_plain(model), _of_batch(example, batch)), path)
 
 
-def quantize(model: nn.Module, example: Tensor, samples: NDArray[Any], asked: Quantize, path: Path) -> dict[str, Any]:
+def quantize(
+    model: nn.Module, example: Tensor, samples: NDArray[Any], asked: Quantize, path: Path, batch: int = 1
+) -> dict[str, Any]:
     """Write the int8 network: s8 asymmetric activations and s8 weights, as XNNPACK wants them.
 
     Returns facts, `int8_coverage` and `delegated_share` among them. Raises ModelError or DataError.
@@ -44,16 +48,17 @@ def quantize(model: nn.Module, example: Tensor, samples: NDArray[Any], asked: Qu
     with quiet(), torch.no_grad(), torch.random.fork_rng(devices=[]):
         _check_installed()
         try:
-            graph = _calibrated(_plain(model), example, samples[: asked.samples], asked)
-        except ModelError:
+            given = _of_batch(example, batch)
+            graph = _calibrated(_plain(model), given, samples[: asked.samples], asked)
+        except EdgebenchError:
             raise
         except Exception as error:
             raise ModelError(
                 f"ExecuTorch cannot quantize this network: {first_line(error)}.", "Leave executorch out of this recipe."
             ) from error
-        done, layers = _coverage(graph)
-        facts = _write(_exported(graph, example), path)
-    return {**facts, "int8_layers": done, "layers": layers, "int8_coverage": done / layers if layers else 0.0}
+        done, count = _coverage(graph)
+        facts = _write(_exported(graph, given), path)
+    return {**facts, "int8_layers": done, "layers": count, "int8_coverage": done / count if count else 0.0}
 
 
 def _check_installed() -> None:
@@ -78,9 +83,14 @@ def _in_order(values: Tensor) -> Tensor:
     return torch.empty(values.shape, dtype=values.dtype).copy_(values)
 
 
+def _of_batch(example: Tensor, batch: int) -> Tensor:
+    """So many samples, repeated where there are fewer."""
+    return _in_order(example[torch.arange(batch) % len(example)])
+
+
 def _exported(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     try:
-        return torch.export.export(model, (_in_order(example[:1]),))
+        return torch.export.export(model, (example,))
     except Exception as error:
         raise ModelError(
             f"The network cannot be exported as a graph: {first_line(error)}.",
@@ -97,17 +107,35 @@ def _calibrated(model: nn.Module, example: Tensor, samples: NDArray[Any], asked:
     assert isinstance(graph, torch.fx.GraphModule)
     _separate_calls(graph)
     quantizer, config = XNNPACKQuantizer(), _config(asked)
+    _keep_float(quantizer, graph, asked.float_names)
     # Around layer norm and softmax int8 costs more accuracy than it saves time: there, weighted layers only.
-    if any(node.target in _TRANSFORMER for node in graph.graph.nodes):
+    if asked.activations == "dynamic":
+        quantizer.set_operator_type(aten.linear.default, _dynamic(asked.per_channel))  # it has no dynamic convolution
+    elif any(node.target in _TRANSFORMER for node in graph.graph.nodes):
         for operator in _WEIGHTED:
             quantizer.set_operator_type(operator, config)
     else:
         quantizer.set_global(config)
     prepared = prepare_pt2e(graph, quantizer)
-    for part in torch.split(torch.from_numpy(samples.copy()), 1):  # the graph takes one sample
-        prepared(part)
+    batch, given = len(example), torch.from_numpy(samples.copy())
+    for start in range(0, len(given), batch):  # the graph takes a whole batch: the last one begins again
+        prepared(_of_batch(given[start : start + batch], batch))
     converted: torch.fx.GraphModule = convert_pt2e(prepared)
     return converted
+
+
+def _keep_float(quantizer: Any, graph: torch.fx.GraphModule, names: Sequence[str]) -> None:
+    """Hide the layers of these names from the quantizer. Raises PlanError for one that is not there."""
+    chosen = layers.pick(layers.find(graph), names)
+    hidden = {node for layer in chosen for node in (layer.node, layer.output)}
+    if hidden:
+        quantizer.set_filter_function(lambda node: node not in hidden)
+
+
+def _dynamic(per_channel: bool) -> Any:
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import get_symmetric_quantization_config
+
+    return get_symmetric_quantization_config(is_per_channel=per_channel, is_dynamic=True)
 
 
 def _config(asked: Quantize) -> Any:
@@ -138,9 +166,9 @@ def _config(asked: Quantize) -> Any:
 
 def _coverage(graph: torch.fx.GraphModule) -> tuple[int, int]:
     """How many convolutions and matrix products have both operands dequantized from int8, of how many."""
-    layers = [n for n in graph.graph.nodes if n.op == "call_function" and str(n.target).startswith(_LAYERS)]
-    done = [n for n in layers if all("dequantize" in str(getattr(a, "target", "")) for a in n.args[:2])]
-    return len(done), len(layers)
+    found = [n for n in graph.graph.nodes if n.op == "call_function" and str(n.target).startswith(_LAYERS)]
+    done = [n for n in found if all("dequantize" in str(getattr(a, "target", "")) for a in n.args[:2])]
+    return len(done), len(found)
 
 
 def _write(program: torch.export.ExportedProgram, path: Path) -> dict[str, Any]:

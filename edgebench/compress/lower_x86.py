@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from edgebench.compress import ranges
+from edgebench.compress import layers, ranges, x86_float
+from edgebench.compress.calibration import check_samples
 from edgebench.compress.export import save_program
-from edgebench.compress.lower_onnx import check_samples
 from edgebench.compress.quiet import first_line, quiet
-from edgebench.errors import ModelError
+from edgebench.errors import ModelError, PlanError
 
 if TYPE_CHECKING:
     from edgebench.compress.quantize import Quantize
@@ -29,21 +29,33 @@ _FLOAT_LAYERS = ("aten.conv", "aten.linear", "aten.addmm", "aten.mm", "aten.bmm"
 _INT8_LAYERS = ("onednn.qconv", "onednn.qlinear")
 
 
-def quantize(model: nn.Module, example: Tensor, samples: NDArray[Any], asked: Quantize, path: Path) -> dict[str, Any]:
+def quantize(
+    model: nn.Module, example: Tensor, samples: NDArray[Any], asked: Quantize, path: Path, *, fused: bool = True
+) -> dict[str, Any]:
     """Write an exported program whose convolutions and linear layers run in int8 (u8 activations, s8 weights).
 
-    `example` is (B, ...), B >= 2; the batch axis stays free. Returns facts, `int8_coverage` among them. Raises ModelError.
+    `example` is (B, ...), B >= 2; the batch axis stays free. Unless `fused`, it has quantize and dequantize around float layers:
+    what a compiler of torch's takes, which fuses them itself. Returns facts, `int8_coverage` among them. Raises ModelError.
     """
     check_samples(samples)
+    if asked.activations == "dynamic":
+        raise PlanError(
+            "torch on x86 has no dynamic int8 that needs no compiler.",
+            'Leave torch out of this recipe, or use activations = "static".',
+        )
+    layers.check_names(model, example, asked.float_names)
     if not hasattr(torch.ops.onednn, "qconv_prepack"):
         raise ModelError("This torch has no oneDNN int8 kernels.", "Lower for torch on an x86 machine.")
     with quiet(), torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             graph = _calibrated(model, example, samples[: asked.samples], asked)
-            graph = _fused(graph, example)
-            _pack_for_one_sample(graph, example)
-            _without_decomposed(graph)
-            _saveable(graph)
+            if fused:
+                graph = _fused(graph, example)
+                x86_float.unpack(graph)
+                _pack_for_one_sample(graph, example)
+                _without_decomposed(graph)
+                _saveable(graph)
+            _without_unused(graph)
             program = _export(graph, example)
             save_program(program, path)
         except Exception as error:
@@ -51,6 +63,16 @@ def quantize(model: nn.Module, example: Tensor, samples: NDArray[Any], asked: Qu
                 f"torch cannot quantize this network for x86: {first_line(error)}.", "Leave torch out of this recipe."
             ) from error
     return _facts(program.graph_module)
+
+
+def _without_unused(graph: GraphModule) -> None:
+    """Drop the float weights that stand beside the int8 ones, which would make the file five times as large."""
+    used = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
+    for name, _ in [*graph.named_parameters(remove_duplicate=False), *graph.named_buffers(remove_duplicate=False)]:
+        if name not in used:
+            owner, _, attribute = name.rpartition(".")
+            delattr(graph.get_submodule(owner), attribute)
+    graph.recompile()
 
 
 def _export(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
@@ -64,7 +86,10 @@ def _calibrated(model: nn.Module, example: Tensor, samples: NDArray[Any], asked:
 
     graph = _export(model.eval(), example).module()
     _separate_calls(graph)
-    prepared = prepare_pt2e(graph, x86.X86InductorQuantizer().set_global(_config(asked)))
+    quantizer = x86.X86InductorQuantizer().set_global(_config(asked))
+    for name in asked.float_names:
+        quantizer.set_module_name_qconfig(name, None)
+    prepared = prepare_pt2e(graph, quantizer)
     for part in torch.split(torch.from_numpy(samples.copy()), 32):
         prepared(part)
     return convert_pt2e(prepared)  # type: ignore[no-any-return]
@@ -97,7 +122,7 @@ def _config(asked: Quantize) -> Any:
     )
     weights = QuantizationSpec(
         dtype=torch.int8,
-        quant_min=-128,
+        quant_min=-127,
         quant_max=127,
         qscheme=torch.per_channel_symmetric,
         ch_axis=0,
@@ -156,6 +181,8 @@ def _fused(graph: GraphModule, example: Tensor) -> GraphModule:
                 turned = lowered.graph.call_function(aten.permute.default, (node.args[0], [1, 0]))
             node.replace_all_uses_with(turned)
             lowered.graph.erase_node(node)
+        elif node.target == aten.view.default:  # the patterns for linear layers on three axes know one word only
+            node.target = aten.reshape.default
     lowered.graph.lint()
     lowered.recompile()
     freezing_passes(lowered, (example.clone(),))
@@ -171,6 +198,8 @@ def _without_decomposed(graph: GraphModule) -> None:
                 made = _quantized(graph, *node.args)
             elif node.target == operators.dequantize_per_tensor.default:
                 made = _dequantized(graph, *node.args)
+            elif node.target == operators.dequantize_per_channel.default:  # of a layer that was not fused
+                made = _dequantized_channels(graph, node.meta["val"].ndim, *node.args)
             else:
                 continue
         node.replace_all_uses_with(made)
@@ -191,6 +220,16 @@ def _dequantized(graph: GraphModule, x: Node, scale: float, zero: int, *_: Any) 
     return call(aten.mul.Tensor, (steps, scale))
 
 
+def _dequantized_channels(
+    graph: GraphModule, axes: int, x: Node, scales: Node, zeros: Node, axis: int, *_: Any
+) -> Node:
+    """(x - zeros) * scales, each of them along one axis of the weights."""
+    call, shape = graph.graph.call_function, [-1 if i == axis else 1 for i in range(axes)]
+    by, off = (call(aten.reshape.default, (along, shape)) for along in (scales, zeros))
+    steps = call(aten.sub.Tensor, (call(aten.to.dtype, (x, torch.float32)), off))
+    return call(aten.mul.Tensor, (steps, by))
+
+
 def _saveable(graph: GraphModule) -> None:
     """Make the oneDNN nodes pass through torch.export and its file format."""
     _register_shapes()
@@ -198,12 +237,6 @@ def _saveable(graph: GraphModule) -> None:
         if _is_int8(node):
             # The format has no empty list of numbers; the operators that get one do not look into it.
             node.args = tuple([0.0] if isinstance(arg, (list, tuple)) and not arg else arg for arg in node.args)
-    used = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
-    for name, _ in [*graph.named_parameters(remove_duplicate=False), *graph.named_buffers(remove_duplicate=False)]:
-        if name not in used:  # the float weights, which would make the file five times as large
-            owner, _, attribute = name.rpartition(".")
-            delattr(graph.get_submodule(owner), attribute)
-    graph.recompile()
 
 
 def _pack_for_one_sample(graph: GraphModule, example: Tensor) -> None:
@@ -219,7 +252,8 @@ def _pack_for_one_sample(graph: GraphModule, example: Tensor) -> None:
             for layer in (user for user in n.users if user.args[0] is n and _is_int8(user)):
                 weight = layer.args[3]
                 assert isinstance(weight, Node)
-                weight.args = (*weight.args[:-1], [1, *made.shape[1:]])
+                # A linear layer gets the tokens of all samples as its first axis.
+                weight.args = (*weight.args[:-1], [made.shape[0] // len(example), *made.shape[1:]])
             return made
 
     Shapes(graph).run(example)
@@ -246,7 +280,8 @@ def _is_int8(node: Node) -> bool:
 
 
 def _facts(graph: GraphModule) -> dict[str, Any]:
-    done = sum(map(_is_int8, graph.graph.nodes))
-    left = sum(str(node.target).startswith(_FLOAT_LAYERS) for node in graph.graph.nodes)
-    layers = done + left
-    return {"int8_layers": done, "layers": layers, "int8_coverage": done / layers if layers else 0.0}
+    floats = [node for node in graph.graph.nodes if str(node.target).startswith(_FLOAT_LAYERS)]
+    fusable = sum(all("dequantize" in str(getattr(a, "target", "")) for a in node.args[:2]) for node in floats)
+    done = sum(map(_is_int8, graph.graph.nodes)) + fusable
+    count = done + len(floats) - fusable
+    return {"int8_layers": done, "layers": count, "int8_coverage": done / count if count else 0.0}

@@ -75,8 +75,60 @@ def test_it_tells_where_and_in_which_precision_each_operator_ran(int8: Case) -> 
     assert 0 < ops["mean.out"]["seconds"] < 1
 
 
+def test_more_portable_operators_than_allowed_fail_the_row(int8: Case) -> None:
+    found = opened(int8).effective()
+    assert 0 < found["fallback_share"] < found["max_fallback"] == 0.5
+    with pytest.raises(ModelError, match=r"XNNPACK left \d+% of the operators to its fallback, more than 1%"):
+        opened(int8, max_fallback=0.01).effective()
+    with pytest.raises(EdgebenchError, match="max_fallback cannot be 'none'"):
+        opened(int8, max_fallback="none")
+
+
+def test_values_in_between_are_not_kept_beside_the_events(nets: Path) -> None:
+    """They would fill their room in a program with many operators, and the runtime would end the process."""
+    from edgebench.compress import lower_executorch
+
+    class Deep(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def forward(self, x: Any) -> Any:
+            for _ in range(12):
+                x = torch.cumsum(x, 1)  # an operator that XNNPACK does not take
+            return x
+
+    path, x = nets / "deep.pte", np.ones((1, 512, 1024), np.float32)  # 2 MiB each
+    lower_executorch.export(Deep(), torch.from_numpy(x), path)
+    artifact = Artifact(format="pte", path=str(path), sha256="", size=path.stat().st_size)
+    asked = {"threads": 1, "batch": 1, "precision": "fp32", "max_fallback": 1.0}
+    assert ExecuTorchBackend().open(artifact, asked).effective()["portable_ops"] == 12
+
+
 def test_a_float_program_asked_for_as_int8_is_found_out(fp32: Case) -> None:
     assert opened(fp32, precision="int8").effective()["precision"] == "fp32"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_larger_batch_is_a_program_of_its_own(tmp_path: Path, torch_net: Any, precision: str) -> None:
+    from edgebench.compress import lower
+    from edgebench.compress.quantize import Quantize
+
+    name = ExecuTorchBackend().lowering(precision, {"batch": 3, "threads": 1})
+    assert name == ("pte-int8@3" if precision == "int8" else "pte@3")
+    rng = np.random.default_rng(0)
+    x, samples = (rng.standard_normal((n, 3, 12, 12)).astype(np.float32) for n in (3, 32))
+    request = lower.Request(
+        model=torch_net,
+        example=torch.from_numpy(x[:2]),
+        calibration=samples,
+        onnx=lambda: tmp_path,
+        quantize=Quantize(),
+    )
+    lower.get(name).write(request, tmp_path / "net.pte")
+    artifact = Artifact(format="pte", path=str(tmp_path / "net.pte"), sha256="", size=1)
+    session = ExecuTorchBackend().open(artifact, {"threads": 1, "batch": 3, "precision": precision})
+    with torch.inference_mode():
+        wanted = [a.numpy() for a in torch_net(torch.from_numpy(x))]
+    for found, right in zip(session.run({"input": x}), wanted, strict=True):
+        assert np.linalg.norm(found - right) < (0.1 if precision == "int8" else 1e-5) * np.linalg.norm(right)
+    assert session.effective()["precision"] == precision
 
 
 def test_a_batch_that_the_program_was_not_made_for_is_refused(fp32: Case) -> None:

@@ -6,10 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from edgebench_onnxruntime import OnnxRuntimeBackend, OnnxRuntimeSession
+from edgebench_onnxruntime.placement import profiled
+from edgebench_onnxruntime.settings import PROVIDERS
 
-from edgebench.backend import EdgebenchError, ModelError, Session
+from edgebench.backend import EdgebenchError, MissingRuntime, ModelError, Session, check_fallback
 from edgebench.testing import Case
 
 pytest.importorskip("onnxruntime")
@@ -22,7 +25,9 @@ def opened(case: Case, **changed: Any) -> Session:
 def test_it_tells_every_setting_and_what_ran(onnx_case: Case) -> None:
     assert opened(onnx_case, threads=2).effective() == {
         "precision": "fp32", "threads": 2, "inter_op_threads": 1, "providers": ["CPUExecutionProvider"],
-        "graph_optimization": "all", "spinning": True, "int8_ops": 0, "float_ops": 2,
+        "graph_optimization": "all", "spinning": True, "int8_ops": 0, "float_ops": 2, "provider": "cpu",
+        "provider_options": {}, "optimized_cache": False, "max_fallback": 0.5, "activations": "float",
+        "placement": {"CPUExecutionProvider": 5}, "fallback_share": 0.0,
     }  # fmt: skip
 
 
@@ -43,7 +48,18 @@ def test_the_spin_option_reaches_the_session(onnx_case: Case) -> None:
         assert session.effective()["spinning"] is spinning
 
 
-@pytest.mark.parametrize("option", [{"graph_optimization": "most"}, {"spinning": "no"}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"graph_optimization": "most"},
+        {"spinning": "no"},
+        {"provider": "gpu"},
+        {"provider_options": "fast"},
+        {"optimized_cache": 1},
+        {"activations": "u4"},
+        {"max_fallback": 2},
+    ],
+)
 def test_an_option_that_means_nothing_is_refused(onnx_case: Case, option: dict[str, Any]) -> None:
     with pytest.raises(EdgebenchError, match="cannot be"):
         opened(onnx_case, **option)
@@ -65,3 +81,55 @@ def test_external_weights_that_are_missing_are_named(onnx_case: Case, tmp_path: 
     case = replace(onnx_case, artifact=replace(onnx_case.artifact, path=str(path)))
     with pytest.raises(ModelError, match=r"cannot load .*w\.bin"):
         opened(case)
+
+
+def test_a_provider_that_this_build_does_not_have_is_never_replaced_silently(onnx_case: Case) -> None:
+    with pytest.raises(
+        MissingRuntime, match=r"no CUDAExecutionProvider\. Install it with: pip install onnxruntime-gpu"
+    ):
+        opened(onnx_case, provider="cuda")
+
+
+def test_a_provider_that_takes_nothing_fails_the_row(onnx_case: Case) -> None:
+    import onnxruntime
+
+    if "AzureExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("this build has no provider beside the CPU's to fall back from")
+    with pytest.MonkeyPatch.context() as patch:  # Azure's takes no operator of ours: all fall back to the CPU
+        patch.setitem(PROVIDERS, "azure", ("AzureExecutionProvider", "onnxruntime"))
+        session = opened(onnx_case, provider="azure")
+        assert session.run(onnx_case.feeds)
+        found = profiled(onnx_case.artifact.path, onnx_case.asked(provider="azure"), onnx_case.feeds)
+    assert {e["args"]["provider"] for e in found} == {"CPUExecutionProvider"}
+    with pytest.raises(ModelError, match="left 100% of the operators to its fallback, more than 50%"):
+        check_fallback("ONNX Runtime", 1.0, {})
+    assert check_fallback("ONNX Runtime", 1.0, {"max_fallback": 1}) == 1.0
+
+
+def test_the_rewritten_graph_is_kept_by_what_it_depends_on(
+    onnx_int8_case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEBENCH_CACHE", str(tmp_path))
+    backend, asked = OnnxRuntimeBackend(), onnx_int8_case.asked(optimized_cache=True)
+    assert backend.builds(asked)
+    assert not backend.builds(onnx_int8_case.asked())
+    given = replace(onnx_int8_case.artifact, sha256="a")
+    made = backend.build(given, asked, tmp_path)
+    assert backend.build(given, asked, tmp_path) == made
+    assert made.parent == "a"
+    other = backend.build(given, {**asked, "graph_optimization": "basic"}, tmp_path)
+    assert other.path != made.path
+    session = backend.open(made, asked)
+    found = session.effective()
+    assert (found["optimized_cache"], found["graph_optimization"], found["int8_ops"]) == (True, "all", 2)
+    for a, b in zip(session.run(onnx_int8_case.feeds), opened(onnx_int8_case).run(onnx_int8_case.feeds), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_the_activations_asked_for_choose_the_file() -> None:
+    backend = OnnxRuntimeBackend()
+    asked = {"batch": 1, "threads": 1}
+    assert backend.lowering("int8", {**asked, "activations": "s8"}) == "onnx-s8s8"
+    assert backend.lowering("int8", {**asked, "activations": "u8"}) == "onnx-u8s8"
+    assert backend.lowering("fp32", {**asked, "activations": "s8"}) == "onnx"
+    assert backend.lowering("fp16", asked) is None

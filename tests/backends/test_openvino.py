@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from edgebench_openvino import OpenVinoBackend
 
-from edgebench.backend import ModelError, Session
+from edgebench.backend import EdgebenchError, MissingRuntime, ModelError, Session
+from edgebench.schema import Options
 from edgebench.testing import Case
 
 openvino = pytest.importorskip("openvino")
@@ -77,3 +78,85 @@ def test_importing_it_neither_calls_home_nor_forks() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_device_that_is_not_there_is_named_and_never_replaced(onnx_case: Case) -> None:
+    missing = next(d for d in ("NPU", "GPU") if not any(f.startswith(d) for f in openvino.Core().available_devices))
+    with pytest.raises(
+        MissingRuntime, match=rf"finds no {missing} here, only CPU.*Install the driver of the {missing}"
+    ):
+        opened(onnx_case, device=missing)
+
+
+def test_auto_says_which_device_it_took_and_keeps_the_precision(onnx_case: Case) -> None:
+    session = opened(onnx_case, device="AUTO")
+    found = session.effective()
+    assert (found["device"], found["devices"], found["precision"]) == ("AUTO", ["CPU"], "fp32")
+    np.testing.assert_allclose(session.run(onnx_case.feeds)[0], onnx_case.expected[0], rtol=1e-4, atol=1e-5)
+
+
+def test_the_throughput_hint_opens_streams(onnx_case: Case) -> None:
+    found = opened(onnx_case, threads=2, performance_hint="throughput").effective()
+    assert (found["performance_hint"], found["streams"]) == ("THROUGHPUT", 2)
+    assert opened(onnx_case, threads=2, performance_hint="throughput", streams=1).effective()["streams"] == 1
+
+
+def test_a_batch_runs_as_jobs_of_the_queue_in_order(onnx_case: Case) -> None:
+    feeds = {"input": np.random.default_rng(3).standard_normal((7, 3, 12, 12)).astype(np.float32)}
+    plain = opened(onnx_case, batch=7).run(feeds)
+    session = opened(onnx_case, batch=7, threads=2, jobs=4, performance_hint="throughput")
+    for found in (session.run(feeds), session.bind(feeds)()):
+        for a, b in zip(found, plain, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert session.effective()["jobs"] == 4
+    assert session.profile(feeds)
+    with pytest.raises(ModelError, match="was given nothing"):
+        session.run({})
+
+
+def test_the_compiled_network_is_kept_and_loaded(
+    onnx_case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEBENCH_CACHE", str(tmp_path))
+    backend, asked = OpenVinoBackend(), onnx_case.asked(model_cache=True)
+    assert backend.builds(asked)
+    assert not backend.builds(onnx_case.asked())
+    made = backend.build(onnx_case.artifact, asked, tmp_path)
+    session = backend.open(made, asked)
+    assert session.effective()["model_cache"] is True
+    np.testing.assert_allclose(session.run(onnx_case.feeds)[0], onnx_case.expected[0], rtol=1e-4, atol=1e-5)
+    assert opened(onnx_case).effective()["model_cache"] is False
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"device": "TPU"}, {"performance_hint": "speed"}, {"streams": -1}, {"jobs": True}, {"quantizer": "mine"},
+        {"model_cache": "yes"},
+    ],
+)  # fmt: skip
+def test_an_option_that_means_nothing_is_refused(onnx_case: Case, option: dict[str, Any]) -> None:
+    with pytest.raises(EdgebenchError, match="cannot be"):
+        opened(onnx_case, **option)
+
+
+def test_nncf_is_a_route_of_its_own_to_int8(onnx_case: Case, tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    from edgebench.compress import lower
+    from edgebench.compress.quantize import Quantize
+
+    name = OpenVinoBackend().lowering("int8", {"batch": 1, "threads": 1, "quantizer": "nncf"})
+    assert (name, OpenVinoBackend().lowering("int8", {})) == ("onnx-nncf", "onnx-u8s8")
+    samples = np.random.default_rng(1).standard_normal((32, 3, 12, 12)).astype(np.float32)
+    source = Path(onnx_case.artifact.path)
+    request = lower.Request(model=None, example=None, calibration=samples, onnx=lambda: source, quantize=Quantize())
+    facts = lower.get(name or "").write(request, tmp_path / "net.onnx")
+    assert (facts["quantizer"], facts["int8_coverage"]) == ("nncf", 1.0)
+    artifact = replace(onnx_case.artifact, path=str(tmp_path / "net.onnx"), facts=Options(facts))
+    session = OpenVinoBackend().open(artifact, onnx_case.asked(precision="int8"))
+    found = session.effective()
+    assert (found["precision"], found["int8_ops"], found["quantizer"]) == ("int8", 2, "nncf")
+    logits, right = session.run(onnx_case.feeds)[0], onnx_case.expected[0]
+    assert 1e-4 < np.linalg.norm(logits - right) / np.linalg.norm(right) < 0.1
+    with pytest.raises(ModelError, match=r"sets ranges\. Leave ranges out"):
+        lower.get("onnx-nncf").write(replace(request, quantize=Quantize(ranges="entropy")), tmp_path / "x.onnx")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import json
 import os
 import re
@@ -31,7 +31,7 @@ def vendor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, target = tmp_path_factory.mktemp("vendor"), tmp_path_factory.mktemp("site")
     for name, text in examples().items():
         (source / name).write_text(text)
-    if importlib.util.find_spec("hatchling") and importlib.util.find_spec("pip"):
+    if {"hatchling", "pip"} <= {d.name for d in importlib.metadata.distributions()}:
         command = [
             sys.executable,
             "-m",

@@ -12,7 +12,7 @@ from edgebench import toml
 from edgebench.backend import Availability, Backend, Session
 from edgebench.compress.methods import check_recipe
 from edgebench.errors import PlanError
-from edgebench.schema import Artifact, Options, Recipe, Step
+from edgebench.schema import Artifact, ModelSpec, Options, Recipe, Step
 
 GOOD = """
 name = "mine"
@@ -208,6 +208,54 @@ def test_a_plan_survives_json() -> None:
 
     plan = read(GOOD)
     assert from_json(plans.Plan, to_json(plan)) == plan
+
+
+OWN = GOOD.replace(
+    'name = "plain"',
+    'name = "other"\nmodel = { source = "zoo:other", options = { width = 2 } }\ndata = { source = "x.npz" }\n\n'
+    '[[recipe]]\nname = "plain"',
+)
+
+
+def test_a_recipe_may_bring_a_model_and_data_and_is_compared_within_its_model() -> None:
+    squares = plans.expand(read(OWN), "local", BACKENDS, own_precision)
+    recipe = squares[0].recipe
+    assert recipe.model == ModelSpec(name="other", source="zoo:other", options=Options(width=2))
+    assert recipe.data == {"source": "x.npz"}
+    cells = {s.cell.id: s.cell for s in squares}
+    assert {c.model for c in cells.values()} == {"other", "make"}
+    for square in squares:
+        if not square.skip:
+            assert cells[square.baseline or ""].model == square.cell.model
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('source = "zoo:other"', 'name = "zoo"'), 'there is no "source"'),
+        (('source = "zoo:other"', 'source = "zoo:other", sauce = 1'), 'Did you mean "source"'),
+        (('data = { source = "x.npz" }', "data = { size = 8 }"), "[data] needs a source"),
+        (('data = { source = "x.npz" }', 'data = "x.npz"'), "data must be a table"),
+    ],
+)
+def test_a_mistake_in_a_recipes_own_model_or_data_is_named(change: tuple[str, str], said: str) -> None:
+    assert change[0] in OWN
+    assert said in problems(OWN.replace(*change))
+
+
+def test_the_backend_says_which_file_an_option_or_a_batch_wants() -> None:
+    class Gamma(Alpha):
+        name = "alpha"
+        options = {"int8": "how"}
+
+        def lowering(self, precision: str, options: Mapping[str, Any]) -> str | None:
+            return f"{precision}-{options.get('int8', 'plain')}@{options['batch']}"
+
+    text = GOOD.replace('[backends.beta]\nhint = "f32"', '[backends.alpha]\nint8 = "nncf"')
+    squares = plans.expand(read(text), "local", {**BACKENDS, "alpha": Gamma()}, own_precision)
+    assert {s.lowering for s in squares if s.cell.backend == "alpha"} == {
+        "fp32-nncf@1", "fp32-nncf@4", "int8-nncf@1", "int8-nncf@4",
+    }  # fmt: skip
 
 
 def test_a_recipe_without_steps_is_the_model_as_it_is() -> None:

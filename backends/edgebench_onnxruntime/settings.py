@@ -1,0 +1,111 @@
+"""How a session is made: threads, how far the graph is rewritten, and the execution provider with the proof that it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgebench.backend import EdgebenchError, MissingRuntime, ModelError
+
+LEVELS = {
+    "all": "ORT_ENABLE_ALL",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "basic": "ORT_ENABLE_BASIC",
+    "disabled": "ORT_DISABLE_ALL",
+}
+
+PROVIDERS = {
+    "cpu": ("CPUExecutionProvider", "onnxruntime"),
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
+    "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu"),
+    "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
+    "xnnpack": ("XnnpackExecutionProvider", ""),
+    "coreml": ("CoreMLExecutionProvider", "onnxruntime"),
+    "qnn": ("QNNExecutionProvider", "onnxruntime-qnn"),
+    "acl": ("ACLExecutionProvider", ""),
+}
+"""Our word for each provider -> its own name, and the package that has it; "" where it takes a build of one's own."""
+
+
+def load(path: str, options: Mapping[str, Any], *, profile: str = "", optimized: str = "") -> Any:
+    """A session with these options. Raises MissingRuntime for a provider that is not there, ModelError for the file.
+
+    `profile` is the prefix of a file for the operators' times, `optimized` where the rewritten graph is written.
+    """
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = options["threads"]
+    settings.inter_op_num_threads = 1
+    settings.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[level(options)])
+    settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(flag(options, "spinning", True))))
+    if profile:
+        settings.enable_profiling = True
+        settings.profile_file_prefix = profile
+    if optimized:
+        settings.optimized_model_filepath = optimized
+        settings.log_severity_level = (
+            3  # else it warns that the file is for this machine only, which is why it is made here
+        )
+    name = wanted(options)
+    try:
+        session = onnxruntime.InferenceSession(path, settings, providers=_chosen(name, options))
+    except Exception as error:  # its exceptions have no common base
+        raise _refusal(path, name, error) from error
+    if session.get_providers()[0] != name:
+        raise MissingRuntime(
+            f"ONNX Runtime was asked for {name} and fell back to {session.get_providers()[0]} without an error.",
+            "Install what this provider needs (its log says what it missed), or ask for another one.",
+        )
+    session.disable_fallback()  # or a failing inference would be repeated by another provider
+    return session
+
+
+def wanted(options: Mapping[str, Any]) -> str:
+    """The execution provider that is asked for, once it is known to be in this build. Raises EdgebenchError."""
+    import onnxruntime
+
+    asked = options.get("provider", "cpu")
+    if asked not in PROVIDERS:
+        raise EdgebenchError(f"provider cannot be {asked!r}.", f"Use one of {', '.join(PROVIDERS)}.")
+    name, package = PROVIDERS[asked]
+    if name not in onnxruntime.get_available_providers():
+        fix = f"Install it with: pip install {package}" if package else "Build ONNX Runtime with it, and install that."
+        raise MissingRuntime(f"This build of ONNX Runtime {onnxruntime.__version__} has no {name}.", fix)
+    return name
+
+
+def _chosen(name: str, options: Mapping[str, Any]) -> list[Any]:
+    settings = options.get("provider_options", {})
+    if not isinstance(settings, Mapping):
+        raise EdgebenchError(f"provider_options cannot be {settings!r}.", "Give a table of the provider's own options.")
+    chosen = [(name, {str(k): str(v) for k, v in settings.items()})]
+    return chosen if name == PROVIDERS["cpu"][0] else [*chosen, PROVIDERS["cpu"][0]]
+
+
+def _refusal(path: str, name: str, error: Exception) -> ModelError:
+    import onnxruntime
+
+    by = "" if name == PROVIDERS["cpu"][0] else f" by {name}"
+    return ModelError(
+        f"ONNX Runtime {onnxruntime.__version__} cannot load {path}{by}: {words(error)}",
+        "Export it again: a whole ONNX file of an opset that this version knows, its weights within.",
+    )
+
+
+def level(options: Mapping[str, Any]) -> str:
+    asked = options.get("graph_optimization", "all")
+    if asked not in LEVELS:
+        raise EdgebenchError(f"graph_optimization cannot be {asked!r}.", f"Use one of {', '.join(LEVELS)}.")
+    return str(asked)
+
+
+def flag(options: Mapping[str, Any], name: str, default: bool) -> bool:
+    value = options.get(name, default)
+    if not isinstance(value, bool):
+        raise EdgebenchError(f"{name} cannot be {value!r}.", "Use true or false.")
+    return value
+
+
+def words(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
