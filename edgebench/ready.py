@@ -1,59 +1,145 @@
-"""Ready model files: what `edgebench bench` measures as it is, on random or given inputs."""
+"""Ready model files: what `edgebench bench` measures as it is; and a network in python, which it builds first."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgebench import plugins, store
+from edgebench import inspect, plugins, store
+from edgebench import plan as plans
 from edgebench.errors import DataError, MissingRuntime, ModelError, PlanError
+from edgebench.inspect.graph import UnknownKind
 from edgebench.plan import Plan
-from edgebench.schema import Artifact, ModelSpec, Options, Recipe, TensorSpec, digest
+from edgebench.schema import Artifact, ModelSpec, Options, Recipe, TensorSpec
 
 FORMATS = {".onnx": "onnx", ".pt2": "pt2", ".xml": "openvino-ir", ".tflite": "tflite", ".fake": "fake"}
-FORMATS |= {".pte": "pte", ".param": "ncnn", ".ncnn": "ncnn"}
+FORMATS |= {".pte": "pte", ".param": "ncnn", ".ncnn": "ncnn", ".plan": "tensorrt-plan", ".engine": "tensorrt-plan"}
 """The format of a file by its ending."""
+FLOOR = "fake"
+WHOLE = 1.0
+"""The share of the pictures that a ready file is evaluated on: it was trained elsewhere."""
+RANDOM_SAMPLES = "edgebench.given:samples"
 
 
 def file_format(plan: Plan) -> str:
     """The format of a ready model file that is measured as it is; "" for a plan that has to make its files."""
-    ready = plan.data == "random" or plan.data.endswith(".npz")
+    whole = plan.data_options.get("evaluation") == WHOLE
+    ready = plan.data == "random" or plan.data.endswith(".npz") or whole
     suffix = Path(plan.model.source).suffix.lower()
     no_steps = not any(r.steps for r in plan.recipes) and set(plan.precisions) <= {"fp32", "bf16", "fp16"}
-    return FORMATS.get(suffix, "") if ready and no_steps else ""
+    own = any(r.model or r.data for r in plan.recipes)
+    return FORMATS.get(suffix, "") if ready and no_steps and not own else ""
+
+
+def is_entry(text: str) -> bool:
+    """Whether `module:callable` was given, and no file."""
+    module, colon, name = text.partition(":")
+    return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 
 def bench_plan(
-    file: str, backends: Sequence[str], data: str = "", shapes: Mapping[str, Sequence[int]] | None = None, **axes: Any
+    source: str,
+    backends: Sequence[str],
+    data: str = "",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    *,
+    against: str = "",
+    data_options: Mapping[str, Any] | None = None,
+    **axes: Any,
 ) -> Plan:
-    """The plan of `edgebench bench FILE`: the file as it is, on random or given inputs."""
-    path = Path(file)
+    """The plan of `edgebench bench`: a file as it is, or a python entry's network, on random or given inputs.
+
+    `against` is a second file whose answers are compared with; `data_options` are those of pictures. Raises PlanError.
+    """
+    if is_entry(source):
+        return _entry_plan(source, backends, data, shapes or {}, against, data_options or {}, axes)
+    path, is_npz = Path(source), data.endswith(".npz")
     if "int8" in axes.get("precisions", ()):
         raise PlanError(
             "bench measures a file as it is, and int8 was asked for.",
             f'Write a plan with source = "{path.name}" and a quantize step, or bench a file that is quantized already.',
         )
-    options = (
-        Options({"shapes": {k: list(v) for k, v in (shapes or {}).items()}, "count": 16}) if not data else Options()
-    )
+    if data_options and (not data or is_npz):
+        raise PlanError(
+            "--data-option is about pictures, and there are none.", "Give a folder of pictures with --data."
+        )
+    options: dict[str, Any] = {} if data else {"shapes": {k: list(v) for k, v in (shapes or {}).items()}, "count": 16}
+    if data and not is_npz:
+        _check_pictures(Path(data))
+        options = {**(data_options or {}), "evaluation": WHOLE}
+    if against:
+        options["against"] = str(Path(against).resolve())
     return Plan(
         name="bench",
         model=ModelSpec(name=path.stem, source=str(path.resolve())),
         base=str(Path.cwd()),
         data=str(Path(data).resolve()) if data else "random",
-        data_options=options,
+        data_options=Options(options),
+        recipes=(Recipe(name="as given"),),
+        backends=tuple(backends),
+        metrics=("parity",) if against else (),
+        **axes,
+    )
+
+
+def _check_pictures(path: Path) -> None:
+    if not path.exists():
+        raise DataError(
+            f"There is no data at {path}.", "Give an .npz, or a folder or .tar of pictures in class folders."
+        )
+    if not path.is_dir() and not path.name.endswith((".tar", ".tar.gz", ".tgz")):
+        raise DataError(
+            f"{path} is no kind of data that bench knows.",
+            "Give an .npz, or a folder or .tar of pictures in class folders.",
+        )
+
+
+def _entry_plan(
+    entry: str,
+    backends: Sequence[str],
+    data: str,
+    shapes: Mapping[str, Sequence[int]],
+    against: str,
+    data_options: Mapping[str, Any],
+    axes: Mapping[str, Any],
+) -> Plan:
+    """Of a network in python: every runtime's file is made from it, as a plan without steps would."""
+    if against:
+        raise PlanError(
+            "--against compares two files, and a network in python is compared with itself in torch already.",
+            "Leave it out, or make a file first: edgebench convert.",
+        )
+    if "int8" in axes.get("precisions", ()) and not data:
+        raise PlanError("int8 needs samples to calibrate on, and none were given.", "Give them with --data.")
+    require_makers(entry)
+    source, options = data_source(data, shapes, entry)
+    return Plan(
+        name="bench",
+        model=ModelSpec(name=plans.model_name(entry), source=entry),
+        base=str(Path.cwd()),
+        data=source,
+        data_options=Options({**options, **data_options}),
         recipes=(Recipe(name="as given"),),
         backends=tuple(backends),
         **axes,
     )
 
 
-def check_file(path: Path) -> tuple[TensorSpec, ...]:
-    """Refuse a model file that is missing, unreadable, empty or (ONNX, where the onnx package is there) damaged.
+def data_source(data: str, shapes: Mapping[str, Sequence[int]], network: str) -> tuple[str, dict[str, Any]]:
+    """A plan's data source and its options, from what the command line gave: a path, an entry, or shapes alone."""
+    from edgebench import given
 
-    The inputs of an ONNX file; () where they are not known before a runtime opens it.
-    """
+    if not data:
+        return RANDOM_SAMPLES, {"shape": given.sample_shape(shapes, network)}
+    if data.endswith(".npz"):
+        return "edgebench.given:data_set", {"file": str(Path(data).resolve())}
+    return (data if data == "digits" or is_entry(data) else str(Path(data).resolve())), {}
+
+
+def check_there(path: Path) -> None:
+    """Refuse a model file that is missing, a folder, unreadable or empty. Raises ModelError."""
     if not path.exists():
         raise ModelError(f"There is no file {path}.", "Check the path.")
     if path.is_dir():
@@ -65,6 +151,14 @@ def check_file(path: Path) -> tuple[TensorSpec, ...]:
         raise ModelError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
     if empty:
         raise ModelError(f"{path} is empty.", "Export the model again.")
+
+
+def check_file(path: Path) -> tuple[TensorSpec, ...]:
+    """Refuse a model file that is missing, unreadable, empty or (ONNX, where the onnx package is there) damaged.
+
+    The inputs of an ONNX file; () where they are not known before a runtime opens it.
+    """
+    check_there(path)
     if path.suffix.lower() == ".onnx":
         try:
             import onnx  # noqa: F401
@@ -73,7 +167,29 @@ def check_file(path: Path) -> tuple[TensorSpec, ...]:
         from edgebench.compress.model_file import check_onnx
 
         return check_onnx(path)
-    return ()
+    return _looked_into(path)
+
+
+def _looked_into(path: Path) -> tuple[TensorSpec, ...]:
+    """The inputs of a file that is whole, where its format can be read here. Raises ModelError for a damaged one."""
+    form = FORMATS.get(path.suffix.lower(), "")
+    if not inspect.readable(form):
+        return ()
+    try:
+        return inspect.look(path, form).inputs
+    except (MissingRuntime, UnknownKind):
+        return ()  # the runtime itself will say what is wrong with the file, if anything is
+
+
+def format_of(path: Path) -> str:
+    """The format of a model file by its ending. Raises ModelError for an ending that no format has."""
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise ModelError(
+            f"No runtime is known for {path.suffix or 'a file without an ending'}: {path}.",
+            f"Give one of {', '.join(FORMATS)}.",
+        )
+    return form
 
 
 def own_batch(inputs: Sequence[TensorSpec]) -> int:
@@ -82,39 +198,29 @@ def own_batch(inputs: Sequence[TensorSpec]) -> int:
     return next(iter(fixed)) or 1 if len(fixed) == 1 else 1
 
 
-def read_arrays(path: Path) -> dict[str, Any]:
-    """The arrays of an .npz for `bench --data`: inputs by name and, if there are any, `labels`."""
-    import numpy as np
-
+def inputs_of(path: Path) -> tuple[TensorSpec, ...]:
+    """The inputs of a model file as it says them itself; () where that cannot be had before a runtime opens it."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(
-            f"{path} cannot be read as .npz: {error}.", "Save it with numpy.savez: inputs by name, and labels."
-        ) from error
-    inputs = {k: v for k, v in arrays.items() if k != "labels"}
-    if not inputs or any(a.ndim == 0 or len(a) == 0 for a in inputs.values()):
-        raise DataError(
-            f"{path} holds no samples.", "Save at least one sample of each input, the first axis counting samples."
-        )
-    if len({len(a) for a in arrays.values()}) > 1:
-        raise DataError(
-            f"The arrays of {path} differ in length.", "Give every input and the labels the same number of samples."
-        )
-    return arrays
+        return inspect.look(path, format_of(path)).inputs
+    except (MissingRuntime, UnknownKind):
+        return ()
+
+
+def own_precision(path: Path, backends: Sequence[str]) -> str:
+    """The float precision to ask for: fp16 or bf16 where the file is made of it and every runtime has that, else fp32."""
+    try:
+        found = inspect.look(path, format_of(path)).precision()
+    except (MissingRuntime, UnknownKind):
+        return "fp32"
+    has = all(found in plugins.backend(name).precisions for name in backends)
+    return found if found in ("fp16", "bf16") and has else "fp32"
 
 
 def backends_for(path: Path) -> tuple[str, ...]:
     """Every backend that opens this kind of file and can run here. Raises ModelError when there is none."""
-    form = FORMATS.get(path.suffix.lower())
-    if form is None:
-        raise ModelError(
-            f"No runtime is known for {path.suffix or 'a file without an ending'}: {path}.",
-            f"Give one of {', '.join(FORMATS)}.",
-        )
+    form = format_of(path)
     able = [
-        name for name in plugins.names("edgebench.backends") if name != "fake" and form in plugins.backend(name).accepts
+        name for name in plugins.names("edgebench.backends") if name != FLOOR and form in plugins.backend(name).accepts
     ]
     found = {name: plugins.backend(name).probe() for name in able}
     here = tuple(name for name in able if found[name].ok)
@@ -127,8 +233,29 @@ def backends_for(path: Path) -> tuple[str, ...]:
     return here
 
 
+def require_makers(source: str) -> None:
+    """Raise MissingRuntime where files cannot be made from this source: a board needs none of what that takes."""
+    needed = ("torch", "onnx", "onnxscript") if is_entry(source) else ("onnx", "onnxruntime")
+    missing = [name for name in needed if find_spec(name) is None]
+    if missing:
+        raise MissingRuntime(
+            f"Making files from {source} takes packages that are not installed here: {', '.join(missing)}.",
+            'Install it with: pip install "edgebench[compress]"',
+        )
+
+
+def entry_backends() -> tuple[str, ...]:
+    """Every backend that can run here: a file is made for each of them."""
+    names = [name for name in plugins.names("edgebench.backends") if name != FLOOR]
+    return tuple(name for name in names if plugins.backend(name).probe().ok)
+
+
 def artifact(plan: Plan) -> Artifact:
-    path = Path(plan.base, plan.model.source)
+    return artifact_of(Path(plan.base, plan.model.source))
+
+
+def artifact_of(path: Path) -> Artifact:
+    """A ready file, with what belongs to it counted in its size."""
     companions = [path, path.with_suffix(".bin")] if path.suffix in {".xml", ".param"} else [path]
     return Artifact(
         format=FORMATS[path.suffix.lower()],
@@ -136,17 +263,3 @@ def artifact(plan: Plan) -> Artifact:
         sha256=store.sha256(path),
         size=sum(p.stat().st_size for p in companions if p.exists()),
     )
-
-
-def data(plan: Plan, arrays: Mapping[str, Any] | None, cache: Path) -> Artifact:
-    import numpy as np
-
-    if plan.data == "random":
-        facts = Options({**plan.data_options, "seed": plan.seed})
-        return Artifact(format="random", path="", sha256=digest(facts), size=0, facts=facts)
-    path = cache / "data" / f"{store.sha256(Path(plan.base, plan.data))}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(
-        path, **{k if k == "labels" else f"input:{k.removeprefix('input:')}": v for k, v in (arrays or {}).items()}
-    )
-    return Artifact(format="npz", path=str(path), sha256=store.sha256(path), size=path.stat().st_size)

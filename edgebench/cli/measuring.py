@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from edgebench.cli.app import cli
 from edgebench.cli.options import axes, measuring
 from edgebench.cli.results import finish, open_run
 from edgebench.cli.screen import count, progress_bars, say, table
+
+if TYPE_CHECKING:
+    from edgebench.plan import Plan
 
 RUN_EXAMPLES = """
 \b
@@ -29,6 +32,9 @@ Examples:
   edgebench bench model.onnx
   edgebench bench model.onnx --backend openvino --batch 1 --batch 8
   edgebench bench model.onnx --data samples.npz
+  edgebench bench model.tflite --data pictures/ --data-option mean=0.5 --data-option std=0.5
+  edgebench bench int8.onnx --against fp32.onnx
+  edgebench bench my_model:make --shape input=1x3x224x224
   edgebench bench model.onnx --shape input=1x3x224x224
 """
 
@@ -52,24 +58,38 @@ def run(plan: str, device: str, results: str, as_json: bool, resume: str | None,
     if resume is not None:
         folder = open_run(resume, results)
         before = len(folder.results())
-        place = profiles.resolve(folder.run.device.name)
+        place = profiles.resolve(folder.run.device.name, beside=Path(str(folder.run.plan.get("base") or ".")))
         with progress_bars() as progress:
             runner.resume(folder, place, progress)
         if len(folder.results()) == before:
             say(f"Nothing was left to do in {folder.path}.", err=True)
     else:
         chosen = asked_for(suites.read(plan), **asked)
-        prepared = runner.prepare(chosen, profiles.resolve(device))
+        prepared = runner.prepare(chosen, profiles.resolve(device, beside=Path(chosen.base)))
         with progress_bars() as progress:
             folder = runner.run(prepared, root=Path(results), progress=progress)
     finish(folder, as_json)
 
 
 @cli.command(epilog=BENCH_EXAMPLES)
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE|MODULE:CALLABLE")
 @axes
 @measuring
-@click.option("--data", metavar="FILE.npz", help="Inputs by name, and labels for accuracy; random inputs without it.")
+@click.option(
+    "--data",
+    metavar="DATA",
+    help="Inputs by name, and labels for accuracy (.npz), or pictures in class folders; random inputs without it.",
+)
+@click.option(
+    "--data-option",
+    "data_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="How pictures are read: mean, std (of each channel, of pixels from 0 to 1), limit, size.",
+)
+@click.option(
+    "--against", metavar="FILE", help="Another model file: how far the answers differ, and how often they agree."
+)
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=AxBxC", help="Shape of an input whose axes are free.")
 @click.option("--samples", metavar="MODULE:NAME", help="Your function that gives raw samples, for --before.")
 @click.option("--before", metavar="MODULE:NAME", help="Your pre-processing: measured beside the inference.")
@@ -79,33 +99,48 @@ def bench(
     device: str,
     results: str,
     as_json: bool,
-    data: str | None,
-    shapes: Sequence[str],
     backends: Sequence[str],
     samples: str | None,
     before: str | None,
     after: str | None,
     **asked: Any,
 ) -> None:
-    """Measure a ready model file on every runtime that opens it."""
+    """Measure a ready model file on every runtime that opens it, or a network in python on every runtime."""
     from dataclasses import replace
 
-    from edgebench import ready, runner
-    from edgebench.asked import asked_for, shapes_of
+    from edgebench import runner
+    from edgebench.asked import asked_for
     from edgebench.devices import profiles
     from edgebench.schema import Options
 
-    inputs = ready.check_file(Path(file))
-    names = tuple(backends) or ready.backends_for(Path(file))
-    given = ready.bench_plan(file, names, data or "", shapes_of(shapes), precisions=asked["precisions"] or ("fp32",))
+    given = _given(file, backends, asked)
     around = {"samples": samples, "before": before, "after": after}
-    around_it = Options({k: v for k, v in around.items() if v})
-    given = replace(given, application=around_it, batches=(ready.own_batch(inputs),))
-    plan = asked_for(given, **asked)
-    prepared = runner.prepare(plan, profiles.resolve(device))
+    plan = replace(given, application=Options({k: v for k, v in around.items() if v}))
+    prepared = runner.prepare(asked_for(plan, **asked), profiles.resolve(device))
     with progress_bars() as progress:
         folder = runner.run(prepared, root=Path(results), progress=progress)
     finish(folder, as_json)
+
+
+def _given(file: str, backends: Sequence[str], asked: dict[str, Any]) -> Plan:
+    """The plan of what bench was given; its own options are taken out of `asked`."""
+    from edgebench import given, ready
+    from edgebench.asked import shapes_of
+
+    path, precisions = Path(file), asked["precisions"]
+    words: dict[str, Any] = {
+        "data": asked.pop("data") or "",
+        "shapes": shapes_of(asked.pop("shapes")),
+        "against": asked.pop("against") or "",
+        "data_options": given.picture_options(asked.pop("data_options")),
+    }
+    if ready.is_entry(file) and not path.exists():
+        names = tuple(backends) or ready.entry_backends()
+        return ready.bench_plan(file, names, precisions=precisions or ("fp32",), **words)
+    inputs = ready.check_file(path)
+    names = tuple(backends) or ready.backends_for(path)
+    precisions = precisions or (ready.own_precision(path, names),)
+    return ready.bench_plan(file, names, precisions=precisions, batches=(ready.own_batch(inputs),), **words)
 
 
 @cli.command()

@@ -42,7 +42,7 @@ class Accuracy(Metric):
         record, out = seen[-1], []
         for metric, key, source in (
             ("accuracy", "correct", "top-1 on held-out data"),
-            ("agreement", "agree", "same top-1 answer as the fp32 parent"),
+            ("agreement", "agree", "same top-1 answer as the fp32 parent, or as the file compared with"),
         ):
             if key in record:
                 low, high = stats.wilson(record[key], record["n"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import sys
 import tarfile
 import types
@@ -125,9 +126,76 @@ def test_copies_of_evaluation_pictures_are_not_trained_on(folder: Path) -> None:
     assert not set(greys(data.calibration)) & set(greys(data.train))
 
 
+@pytest.mark.parametrize("form", ["folder", "archive"])
+def test_the_last_of_each_class_by_name_are_held_out(form: str, folder: Path) -> None:
+    """A fixed rule that anybody can follow by hand, whatever the order of the archive."""
+    source = "pets"
+    if form == "archive":
+        source = "a.tar.gz"
+        with tarfile.open(folder.parent / source, "w:gz") as archive:
+            for file in sorted(folder.glob("*/*"), reverse=True):
+                archive.add(file, f"pets/{file.relative_to(folder)}")
+    data = load(source, {**OPTIONS, "held_out": "last", "evaluation": 0.25}, folder.parent)
+    assert sorted(greys(data.evaluation)) == [60 * c + i for c in range(3) for i in range(15, 20)]
+    assert [g // 60 for g in greys(data.evaluation)] == labels(data.evaluation)
+    assert labels(data.evaluation) != sorted(labels(data.evaluation)), "shuffled: a part of it is no single class"
+    assert list(np.bincount(labels(data.calibration))) == [3, 3, 3]
+    everything = greys(data.train) + greys(data.calibration) + greys(data.evaluation)
+    assert len(everything) == len(set(everything)) == 60
+
+
+@pytest.mark.parametrize("held_out", ["random", "last"])
+def test_no_picture_is_in_two_splits(held_out: str, folder: Path) -> None:
+    data = load("pets", {**OPTIONS, "held_out": held_out}, folder.parent)
+    splits = [{row.tobytes() for row in split.inputs} for split in (data.train, data.calibration, data.evaluation)]
+    assert all(len(one & other) == 0 for one, other in itertools.combinations(splits, 2))
+    assert sum(map(len, splits)) == 60
+
+
+def test_class_folders_may_lie_deeper_and_hidden_files_are_no_pictures(folder: Path) -> None:
+    whole = load("pets", OPTIONS, folder.parent)
+    (folder / "ant" / "._00.pgm").write_bytes(b"a file manager's own")
+    (folder / "ant" / "notes.txt").write_text("no picture")
+    (folder.parent / "deep").mkdir()
+    folder.rename(folder.parent / "deep" / "train")
+    assert load("deep", OPTIONS, folder.parent).sha256 == whole.sha256
+    with tarfile.open(folder.parent / "deep.tar", "w") as archive:
+        archive.add(folder.parent / "deep", "deep")
+    assert load("deep.tar", OPTIONS, folder.parent).sha256 == whole.sha256
+
+
+def test_an_archive_that_was_cut_short_is_refused(folder: Path) -> None:
+    with tarfile.open(folder.parent / "a.tar.gz", "w:gz") as archive:
+        archive.add(folder, "pets")
+    whole = (folder.parent / "a.tar.gz").read_bytes()
+    broken = bytearray(whole)
+    broken[len(whole) // 2] ^= 0xFF
+    wrong_sum = bytearray(whole)
+    wrong_sum[-6] ^= 0xFF  # all can be read, but gzip's own sum says that it is not what was written
+    for content in (whole[: len(whole) // 2], bytes(broken), bytes(wrong_sum)):
+        (folder.parent / "b.tar.gz").write_bytes(content)
+        with pytest.raises(DataError, match=r"b.tar.gz cannot be read.*Give a whole .tar"):
+            load("b.tar.gz", OPTIONS, folder.parent)
+
+
+def test_an_archive_is_read_without_being_unpacked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tarfile.open(folder.parent / "a.tar.gz", "w:gz") as archive:
+        archive.add(folder, "pets")
+    before = sorted(folder.parent.rglob("*"))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("unpacked")
+
+    for name in ("extract", "extractall"):
+        monkeypatch.setattr(tarfile.TarFile, name, refuse)
+    load("a.tar.gz", OPTIONS, folder.parent)
+    assert sorted(folder.parent.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
+        ({"held_out": "lst"}, "cannot be 'lst'.*Did you mean \"last\""),
         ({"channels": 2}, "1 or 3 channels"),
         ({"evaluation": 1.0}, "out of range"),
         ({"std": [0.0]}, "not above 0"),

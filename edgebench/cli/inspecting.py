@@ -1,0 +1,141 @@
+"""The verbs about one model file: inspect, convert."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgebench.cli.app import cli
+from edgebench.cli.screen import console, count, progress_bars, say, table
+
+INSPECT_EXAMPLES = """
+\b
+Examples:
+  edgebench inspect model.onnx
+  edgebench inspect model.tflite --json
+  edgebench inspect model.onnx --shape input=1x3x224x224    for free axes beside the batch
+"""
+CONVERT_EXAMPLES = """
+\b
+Examples:
+  edgebench convert my_model:make --to litert --shape input=1x3x224x224 --out model.tflite
+  edgebench convert my_model:make --to executorch --precision int8 --calibration samples.npz
+  edgebench convert model.onnx --to onnxruntime --precision int8 --calibration pictures/
+"""
+
+
+@cli.command(epilog=INSPECT_EXAMPLES)
+@click.argument("file", metavar="FILE")
+@click.option("--shape", "shapes", multiple=True, metavar="NAME=AxBxC", help="Shape of an input whose axes are free.")
+@click.option("--json", "as_json", is_flag=True, help="For a script.")
+def inspect(file: str, shapes: Sequence[str], as_json: bool) -> None:
+    """Look into a model file: inputs, operators, arithmetic, and for which targets it is legal."""
+    from edgebench import ready
+    from edgebench.asked import shapes_of
+    from edgebench.inspect import summary
+
+    path = Path(file)
+    ready.check_there(path)
+    found = summary.summary(path, ready.format_of(path), shapes_of(shapes))
+    if as_json:
+        say(json.dumps(found, indent=1))
+    else:
+        _show(found)
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from edgebench.report.text import plain
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for title, text in _lines(found):
+        grid.add_row(title, escape(plain(text)))
+    console().print(grid)
+    say()
+    table(
+        ("target", "legal", "why not, or what to know"),
+        [
+            [t["target"], "yes" if t["legal"] else "no", escape(plain("; ".join(t["reasons"])))]
+            for t in found["targets"]
+        ],
+    )
+
+
+def _lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    from edgebench.report import text
+
+    made = f", made by {found['made_by']}" if found["made_by"] else ""
+    layers, int8 = found["layers"], found["int8_layers"]
+    share = f", {int8} of them int8 ({text.percent(int8 / layers, 0)})" if layers else ""
+    arena = "–" if found["activation_arena"] is None else _memory(found["activation_arena"])
+    rows = [("file", f"{found['file']} ({found['format']}, {text.file_size(found['size'])}{made})")]
+    for kind in ("inputs", "outputs"):
+        rows += [(kind.removesuffix("s"), _tensor(spec)) for spec in found[kind]]
+    rows += [
+        ("layers", f"{layers} convolutions and matrix products{share}"),
+        ("MACs", f"{count(found['macs'])} a call, at batch {found['batch']}"),
+        ("parameters", f"{count(found['parameters'])}{_weights(found['weights'])}"),
+        ("activations", f"{arena} alive at once at most, estimated; {_counted(found['activations']) or '–'}"),
+        ("operators", _counted(found["operators"])),
+    ]
+    return rows + [("note", note) for note in found["notes"]]
+
+
+def _memory(size: int) -> str:
+    from edgebench.report import text
+
+    return text.memory(size) if size >= 2**20 else f"{text.significant(size / 2**10)} KiB"
+
+
+def _tensor(spec: Mapping[str, Any]) -> str:
+    shape = " x ".join("N" if size is None and axis == 0 else "?" if size is None else str(size)
+                       for axis, size in enumerate(spec["shape"]))  # fmt: skip
+    return f"{spec['name']}: {spec['dtype']} {shape or 'a single number'}"
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in counts.items())
+
+
+def _weights(sizes: Mapping[str, int]) -> str:
+    from edgebench.report import text
+
+    return f": {', '.join(f'{name} {text.file_size(size)}' for name, size in sizes.items())}" if sizes else ""
+
+
+@cli.command(epilog=CONVERT_EXAMPLES)
+@click.argument("source", metavar="FILE.onnx|MODULE:CALLABLE")
+@click.option("--to", "backend", required=True, metavar="RUNTIME", help="For which runtime: see edgebench backends.")
+@click.option("--precision", default="fp32", metavar="P", show_default=True, help="fp32, fp16 or int8.")
+@click.option(
+    "--calibration", default="", metavar="DATA", help="Samples for int8: .npz, pictures, digits or module:callable."
+)
+@click.option(
+    "--shape", "shapes", multiple=True, metavar="NAME=AxBxC", help="Shape of the input, where there are no samples."
+)
+@click.option("--weights", default="", metavar="FILE", help="Weights of a network in python (safetensors).")
+@click.option(
+    "--out", default="", metavar="FILE", help="Where to; named after the network, the runtime and the precision."
+)
+@click.option("--json", "as_json", is_flag=True, help="For a script.")
+def convert(source: str, backend: str, shapes: Sequence[str], as_json: bool, **asked: Any) -> None:
+    """Make the file that a runtime wants, from an ONNX file or a network in python, and measure nothing."""
+    from edgebench import convert as converting
+    from edgebench.asked import shapes_of
+    from edgebench.report import text
+    from edgebench.schema import to_json
+
+    with progress_bars() as progress:
+        made = converting.convert(source, backend, shapes=shapes_of(shapes), progress=progress, **asked)
+    if as_json:
+        say(json.dumps(to_json(made), indent=1, sort_keys=True))
+    else:
+        say(f"{made.path}: {made.format}, {text.file_size(made.size)}. Measure it with: edgebench bench {made.path}")

@@ -1,0 +1,133 @@
+"""One file for one runtime, and nothing measured: `edgebench convert`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgebench import plan as plans
+from edgebench import plugins, ready, runner, store
+from edgebench.backend import Backend
+from edgebench.errors import DataError, MissingRuntime, ModelError, PlanError, did_you_mean
+from edgebench.runner import Progress, quiet
+from edgebench.schema import Artifact, ModelSpec, Recipe, Step, TensorSpec
+
+QUANTIZE = Step(method="quantize")
+
+
+def convert(
+    source: str,
+    backend: str,
+    *,
+    precision: str = "fp32",
+    calibration: str = "",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    weights: str = "",
+    out: str = "",
+    progress: Progress = quiet,
+) -> Artifact:
+    """Make the file that `backend` wants from an ONNX file or a network in python, and put it at `out`.
+
+    int8 is calibrated on `calibration` (.npz, pictures, "digits" or an entry). Without `out` it is named after the source,
+    the runtime and the precision. Raises EdgebenchError in two sentences, before anything is made where that can be told.
+    """
+    runtime = plugins.backend(backend)
+    lowering = _lowering(runtime, precision)
+    spec, inputs = _source(source, weights)
+    ready.require_makers(source)
+    from edgebench.compress import lower, methods, pipeline
+    from edgebench.data import load
+
+    how = lower.get(lowering)
+    if how.needs_torch and not ready.is_entry(source):
+        raise PlanError(
+            f"{backend} wants a {how.format} file, which is made from the network in torch and not from an ONNX file.",
+            f"Give the network as module:callable: edgebench convert my_model:make --to {backend}",
+        )
+    target = Path(out) if out else Path(f"{plans.file_name(spec.name)}-{backend}-{precision}.{how.format}")
+    _check_ending(target, how.format, runtime)
+    if how.precision == "int8" and not calibration and precision == "int8":
+        raise DataError(
+            "int8 needs samples to calibrate on, and none were given.", "Give them with --calibration DATA."
+        )
+    base = Path.cwd()
+    data = load(*_data(calibration, shapes or {}, source, inputs), base)
+    recipe = Recipe(name=precision, steps=(QUANTIZE,) if how.precision == "int8" else ())
+    methods.check_recipe(recipe)
+    pipeline.check(spec, data, base=base, recipes=(recipe,))
+    cache = runner.cache_folder()
+    made = pipeline.build(spec, recipe, (lowering,), data, base=base, cache=cache, progress=progress)
+    return _put(made.artifacts[lowering], runtime, precision, target)
+
+
+def _lowering(backend: Backend, precision: str) -> str:
+    if precision not in plans.PRECISIONS:
+        raise PlanError(f'There is no precision "{precision}".', did_you_mean(precision, plans.PRECISIONS))
+    lowering = backend.lowering(precision, {"batch": 1, "threads": 1})
+    if lowering is None:
+        why = f": {backend.refused[precision]}" if precision in backend.refused else ""
+        raise PlanError(
+            f"{backend.name} has no {precision}{why}.", f"Ask for one that it has: {', '.join(backend.precisions)}."
+        )
+    return lowering
+
+
+def _source(source: str, weights: str) -> tuple[ModelSpec, tuple[TensorSpec, ...]]:
+    """The network, and the inputs of a file."""
+    if ready.is_entry(source) and not Path(source).exists():
+        return ModelSpec(name=plans.model_name(source), source=source, weights=weights or None), ()
+    path = Path(source)
+    ready.check_there(path)
+    if path.suffix.lower() != ".onnx":
+        raise ModelError(
+            f"{path} is a finished file of its runtime, and convert starts from the network.",
+            "Give an .onnx file or module:callable.",
+        )
+    if weights:
+        raise PlanError("--weights are those of a network in python, and an ONNX file has its own.", "Leave it out.")
+    inputs = ready.check_file(path)
+    return ModelSpec(name=path.stem, source=str(path.resolve())), inputs
+
+
+def _data(
+    calibration: str, shapes: Mapping[str, Sequence[int]], source: str, inputs: Sequence[TensorSpec]
+) -> tuple[str, dict[str, Any]]:
+    """Samples to calibrate on and to try the network with; random ones where nothing is calibrated."""
+    if not calibration and not shapes and len(inputs) == 1:
+        shape = inputs[0].shape
+        if all(size is not None for size in shape[1:]):
+            shapes = {inputs[0].name: [1, *(size or 1 for size in shape[1:])]}
+    return ready.data_source(calibration, shapes, source)
+
+
+def _check_ending(target: Path, form: str, backend: Backend) -> None:
+    """Refuse a name that says another format than what will be in it."""
+    asked = ready.FORMATS.get(target.suffix.lower())
+    builds = type(backend).build is not Backend.build
+    if asked == form or (builds and asked in backend.accepts):
+        return
+    raise PlanError(
+        f"{backend.name} is given a .{form} file here, and {target.name} does not end so.",
+        f"Name it {target.stem}.{form}.",
+    )
+
+
+def _put(artifact: Artifact, backend: Backend, precision: str, target: Path) -> Artifact:
+    """Lay the file where it was asked for, whole or not at all; compiled first where the name asks for that."""
+    with tempfile.TemporaryDirectory() as folder:
+        if ready.FORMATS.get(target.suffix.lower()) != artifact.format:
+            found = backend.probe()
+            if not found.ok:
+                raise MissingRuntime(f"{backend.name} cannot compile here: {found.reason}.", found.fix)
+            artifact = backend.build(artifact, {"threads": 1, "batch": 1, "precision": precision}, Path(folder))
+        with store.writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = target.with_name(target.name + ".part")
+            shutil.copyfile(artifact.path, part)
+            os.replace(part, target)
+    return replace(artifact, path=str(target))

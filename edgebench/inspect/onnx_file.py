@@ -1,0 +1,183 @@
+"""ONNX files (https://onnx.ai/onnx/repo-docs/IR.html): shapes by ONNX's own inference, constants followed through the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgebench.compress.model_file import check_onnx, external_files
+from edgebench.compress.quiet import quiet
+from edgebench.errors import MissingRuntime
+from edgebench.inspect import onnx_layers
+from edgebench.inspect.graph import Network, Node, Shape, Tensor
+from edgebench.schema import TensorSpec
+
+VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "QuantizeLinear", "DequantizeLinear"}
+RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+OWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+
+
+def read(path: Path, shapes: Mapping[str, Sequence[int]]) -> Network:
+    """The network of an ONNX file; `shapes` are those of inputs whose axes are free. A free first axis counts as 1.
+
+    Raises ModelError for a damaged file, MissingRuntime where the package onnx is not installed.
+    """
+    model = load(path)
+    inputs = check_onnx(path)
+    outputs = tuple(_spec(value) for value in model.graph.output)
+    notes = [] if not shapes else [f"With {name} of {'x'.join(map(str, shape))}." for name, shape in shapes.items()]
+    tensors, known = _tensors(_inferred(model, inputs, shapes, notes))
+    tensors = _with_batch(tensors, inputs, notes)
+    nodes, inner = _nodes(model.graph, tensors, known)
+    if inner:
+        notes.append("It has inner graphs (If, Loop, Scan): each of their operators is counted once.")
+    opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    custom = {
+        f"{node.domain}.{node.op_type}"
+        for node in model.graph.node
+        if node.domain not in (*OWN_DOMAINS, "com.microsoft")
+    }
+    producer = " ".join(filter(None, (model.producer_name, model.producer_version)))
+    return Network(
+        path=path,
+        format="onnx",
+        inputs=inputs,
+        outputs=outputs,
+        tensors=tensors,
+        nodes=nodes,
+        made_by=", ".join(filter(None, (producer, f"opset {opsets.get('ai.onnx', '?')}"))),
+        notes=tuple(notes),
+        size=sum(p.stat().st_size for p in (path, *external_files(path))),
+        custom=tuple(sorted(custom)),
+    )
+
+
+def load(path: Path) -> Any:
+    """The model with its functions put in place of their calls. Raises MissingRuntime."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingRuntime(
+            "Looking into an ONNX file needs the package onnx, which is not installed.",
+            'Install it with: pip install "edgebench[compress]", or: pip install onnx',
+        ) from error
+    from onnx.inliner import inline_local_functions
+
+    check_onnx(path)
+    model = onnx.load(path)
+    return inline_local_functions(model) if model.functions else model
+
+
+def _spec(value: Any) -> TensorSpec:
+    kind = value.type.tensor_type
+    shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim)
+    return TensorSpec(name=value.name, dtype=_dtype(kind.elem_type), shape=shape)
+
+
+def _dtype(code: int) -> str:
+    import onnx
+
+    name = str(onnx.TensorProto.DataType.Name(code)).lower()
+    return {"float": "float32", "double": "float64", "undefined": ""}.get(name, name)
+
+
+def _inferred(model: Any, inputs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]], notes: list[str]) -> Any:
+    """The graph with the shape of every tensor that ONNX can tell, for a batch of one or the given shapes."""
+    import onnx
+
+    for spec in inputs:
+        value = next(v for v in model.graph.input if v.name == spec.name)
+        dims = value.type.tensor_type.shape.dim
+        for axis, dim in enumerate(dims):
+            given = shapes.get(spec.name)
+            free = spec.shape[axis] is None
+            size = given[axis] if given and len(given) == len(dims) else 1 if free and axis == 0 else None
+            if free and size is not None:
+                dim.dim_value = size
+    if all(node.domain in OWN_DOMAINS for node in model.graph.node):
+        del model.graph.value_info[:]  # what it says of a free batch would stand in the way
+        for value in model.graph.output:
+            if value.type.tensor_type.shape.dim:
+                value.type.tensor_type.ClearField("shape")
+    try:
+        with quiet():
+            return onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except Exception:  # a file of more than 2 GB, or an operator whose inference is wrong
+        notes.append("ONNX cannot tell the shapes of this graph.")
+        return model.graph
+
+
+def _tensors(graph: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Every tensor by name, and for each constant the one that it was made from."""
+    types = {v.name: v.type.tensor_type for v in (*graph.value_info, *graph.input, *graph.output)}
+    sizes: dict[str, tuple[str, Shape | None]] = {name: _typed(kind) for name, kind in types.items()}
+    sizes |= {w.name: (_dtype(w.data_type), tuple(w.dims)) for w in graph.initializer}
+    origin = {w.name: w.name for w in graph.initializer}
+    for node in graph.node:
+        given = [name for name in node.input if name]
+        if all(name in origin for name in given) and node.op_type not in RANDOM:
+            for name in node.output:
+                origin[name] = origin[given[0]] if given and node.op_type != "ConstantOfShape" else name
+        if node.op_type == "Constant":
+            value = next((a.t for a in node.attribute if a.name == "value"), None)
+            if value is not None:
+                sizes[node.output[0]] = (_dtype(value.data_type), tuple(value.dims))
+    weights = onnx_layers.weights(graph, origin, sizes)
+    names = {*sizes, *origin, *(name for node in graph.node for name in (*node.input, *node.output) if name)}
+    made = {}
+    for name in names:
+        dtype, shape = sizes.get(name, ("", None))
+        made[name] = Tensor(dtype=dtype, shape=shape, constant=name in origin, weight=name in weights)
+    return made, origin
+
+
+def _with_batch(tensors: dict[str, Tensor], inputs: Sequence[TensorSpec], notes: list[str]) -> dict[str, Tensor]:
+    """A first axis that ONNX cannot tell is the batch, where the batch is all that is free in the inputs."""
+    if any(size is None for spec in inputs for size in (tensors[spec.name].shape or ())):
+        return tensors
+    batch = (tensors[inputs[0].name].shape or (1,))[0]
+    lost = {
+        name: replace(tensor, shape=(batch, *tensor.shape[1:]))
+        for name, tensor in tensors.items()
+        if tensor.shape and tensor.shape[0] is None and None not in tensor.shape[1:]
+    }
+    if lost:
+        notes.append(f"ONNX cannot tell the first axis of {len(lost)} tensors: it is taken for the batch of {batch}.")
+    return {**tensors, **lost}
+
+
+def _typed(kind: Any) -> tuple[str, Shape | None]:
+    shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim)
+    return _dtype(kind.elem_type), shape if kind.HasField("shape") else None
+
+
+def _nodes(graph: Any, tensors: Mapping[str, Tensor], origin: Mapping[str, str]) -> tuple[list[Node], bool]:
+    """The operators that run: those whose result depends on an input. Whether some are in inner graphs."""
+    made_by = {name: node for node in graph.node for name in node.output}
+    found, inner = [], False
+    for node in graph.node:
+        if node.output and all(name in origin for name in node.output if name):
+            continue  # folded when it is loaded
+        found.append(_node(node, tensors, made_by))
+        for attribute in node.attribute:
+            for part in (attribute.g, *attribute.graphs):
+                if part.node:
+                    inner = True
+                    found += _nodes(part, tensors, {w.name: w.name for w in part.initializer})[0]
+    return found, inner
+
+
+def _node(node: Any, tensors: Mapping[str, Tensor], made_by: Mapping[str, Any]) -> Node:
+    layer = onnx_layers.is_layer(node)
+    return Node(
+        op=node.op_type if node.domain in OWN_DOMAINS else f"{node.domain}.{node.op_type}",
+        name=node.name,
+        inputs=tuple(name for name in node.input if name),
+        outputs=tuple(name for name in node.output if name),
+        macs=onnx_layers.macs(node, tensors) if layer else 0,
+        layer=layer,
+        int8=layer and onnx_layers.is_int8(node, tensors, made_by),
+        fuses=node.op_type in VIEWS,
+    )

@@ -1,0 +1,84 @@
+"""`edgebench convert`: one file for one runtime, and every mistake in two sentences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+NETWORK = """
+import torch
+from torch import nn
+
+
+def make():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+"""
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Path:
+    (tmp_path / "nets.py").write_text(NETWORK)
+    x = np.random.default_rng(0).standard_normal((20, 1, 32, 32)).astype(np.float32)
+    np.savez(tmp_path / "samples.npz", x=x, labels=np.arange(20) % 10)
+    return tmp_path / "samples.npz"
+
+
+def test_an_onnx_file_becomes_int8(
+    edgebench: Callable[..., Any], tiny_onnx: Path, samples: Path, tmp_path: Path
+) -> None:
+    asked = ("--to", "onnxruntime", "--precision", "int8", "--calibration", samples, "--out", "out/int8.onnx")
+    done = edgebench("convert", tiny_onnx, *asked, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["format"] == "onnx"
+    found = json.loads(edgebench("inspect", tmp_path / "out/int8.onnx", "--json").stdout)
+    assert (found["int8_layers"], found["layers"]) == (2, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backend", "precision", "form"), [("litert", "fp32", "tflite"), ("ncnn", "fp16", "ncnn"), ("torch", "int8", "pt2")]
+)
+def test_a_network_in_python_becomes_any_runtimes_file(
+    edgebench: Callable[..., Any], samples: Path, tmp_path: Path, backend: str, precision: str, form: str
+) -> None:
+    given = ("--calibration", samples) if precision == "int8" else ("--shape", "x=1x1x32x32")
+    done = edgebench("convert", "nets:make", "--to", backend, "--precision", precision, *given)
+    assert done.returncode == 0, done.stderr
+    made = tmp_path / f"make-{backend}-{precision}.{form}"
+    assert str(made.name) in done.stdout
+    found = json.loads(edgebench("inspect", made, "--json").stdout)
+    assert found["macs"] == 8 * 30 * 30 * 9 + 80
+    assert found["precision"] == precision
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("model.onnx", "--to", "litert"), "made from the network in torch"),
+        (("model.onnx", "--to", "onnxruntim"), "Did you mean"),
+        (("model.onnx", "--to", "onnxruntime", "--precision", "int8"), "samples to calibrate on"),
+        (("model.onnx", "--to", "onnxruntime", "--precision", "int9"), "no precision"),
+        (("model.onnx", "--to", "onnxruntime", "--out", "model.tflite"), "does not end so"),
+        (("nets:make", "--to", "ncnn", "--precision", "int8"), "ncnn2int8"),
+        (("nets:make", "--to", "onnxruntime"), "shape of its input is not known"),
+        (("nets:other", "--to", "onnxruntime", "--shape", "x=1x1x32x32"), "no callable"),
+        (("gone.onnx", "--to", "onnxruntime"), "no file"),
+        (("model.tflite", "--to", "litert"), "finished file"),
+    ],
+)
+def test_mistakes_are_two_sentences(
+    edgebench: Callable[..., Any], tiny_onnx: Path, samples: Path, tmp_path: Path, words: tuple[str, ...], problem: str
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(tiny_onnx.read_bytes())
+    (tmp_path / "model.tflite").write_bytes(b"hello")
+    done = edgebench("convert", *words)
+    assert done.returncode == 2
+    assert problem in done.stderr
+    assert done.stderr.count("\n") == 2
+    assert not list(tmp_path.glob("model-*"))
