@@ -1,4 +1,4 @@
-"""What there is: backends and devices with what their probes say, as plain JSON for a table or a script."""
+"""What there is: backends with what their probes say, as plain JSON for a table or a script."""
 
 from __future__ import annotations
 
@@ -31,32 +31,6 @@ def backends() -> list[dict[str, Any]]:
                 "accepts": accepts,
                 "precisions": precisions,
                 "origin": plugins.origin("edgebench.backends", name),
-            }
-        )
-    return out
-
-
-def devices() -> list[dict[str, Any]]:
-    """Every device profile with whether it can be used from here, as plain JSON."""
-    from edgebench.devices import profiles
-
-    out = []
-    for name in profiles.names():
-        profile = profiles.find(name)
-        try:
-            found = profiles.resolve(name).check()
-            ok, reason, fix = found.ok, found.reason, found.fix
-        except EdgebenchError as error:
-            ok, reason, fix = False, error.problem, error.fix
-        out.append(
-            {
-                "name": name,
-                "ok": ok,
-                "transport": profile.transport,
-                "address": profile.address,
-                "description": profile.description,
-                "reason": reason,
-                "fix": fix,
             }
         )
     return out

@@ -1,9 +1,11 @@
-"""The verbs that say what there is: backends, devices, methods, doctor, completion."""
+"""The verbs that say what there is: backends, methods, doctor, completion."""
 
 from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -42,25 +44,6 @@ def backends(as_json: bool) -> None:
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="For a script.")
-def devices(as_json: bool) -> None:
-    """The devices that can be named with --device, and whether they can be reached."""
-    from edgebench import listing
-
-    found = listing.devices()
-    if as_json:
-        say(json.dumps(found, indent=1, sort_keys=True))
-        return
-    table(
-        ("device", "ready", "reached by", "description"),
-        [[d["name"], "yes" if d["ok"] else "no", d["address"] or d["transport"], d["description"]] for d in found],
-    )
-    for d in found:
-        if not d["ok"]:
-            say(f"{d['name']}: {d['reason']} {d['fix']}")
-
-
-@cli.command()
-@click.option("--json", "as_json", is_flag=True, help="For a script.")
 def methods(as_json: bool) -> None:
     """The compression methods and their options, for the steps of a recipe."""
     from edgebench.compress import methods as known
@@ -70,12 +53,21 @@ def methods(as_json: bool) -> None:
         say(json.dumps(found, indent=1, sort_keys=True))
         return
     for method in found:
-        say(f"{method['name']}: {method['summary']}")
-        for line in textwrap.wrap(method["details"], 100):
-            say(f"    {line}")
-        for option in method["options"]:
-            say(f"      {option['name']} = {option['default']}   ({option['type']})")
-        say()
+        _say_entry(method)
+    tables = {name: entries for method in found for name, entries in method.get("tables", {}).items()}
+    for option, entries in tables.items():  # the same for every method that has them: told once
+        for entry in entries:
+            _say_entry({**entry, "name": f"{option}.{entry['name']}" if entry["name"] else option})
+
+
+def _say_entry(entry: Mapping[str, Any]) -> None:
+    """A method, or what a table of its options may hold."""
+    say(f"{entry['name']}: {entry['summary']}")
+    for line in textwrap.wrap(entry["details"], 100):
+        say(f"    {line}")
+    for option in entry["options"]:
+        say(f"      {option['name']} = {option['default']}   ({option['type']})")
+    say()
 
 
 @cli.command()

@@ -46,6 +46,13 @@ def count(number: float | None) -> str:
     return f"{number:g}"
 
 
+def _clock(seconds: float) -> str:
+    """`0:42`, `12:05`, `1:00:00`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
     """Bars on stderr for a person; nothing when the output goes to a file or a script."""
@@ -56,23 +63,28 @@ def progress_bars() -> Iterator[Progress]:
         return
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    screen = console(err=True)
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=20 if screen.width >= 100 else 8),
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console(err=True), transient=True) as bars:
+    # The time left is guessed from what the last ten minutes have brought: an epoch may take one of them.
+    with Progress(*columns, console=screen, transient=True, speed_estimate_period=600) as bars:
         tasks: dict[str, Any] = {}
-        room = max(20, bars.console.width - 54)  # for the note: the bar stays a bar in a narrow window
+        room = max(20, screen.width - 44)  # for the note: the bar stays a bar in a narrow window
 
         def tell(stage: str, done: int, total: int, note: str) -> None:
             if stage not in tasks:
                 for earlier in tasks.values():
                     bars.update(earlier, visible=False)
                 tasks[stage] = bars.add_task(stage, total=total or None, note="")
-            shown = note if len(note) <= room else note[: room - 1] + "…"
-            bars.update(tasks[stage], completed=done, total=total or None, note=shown)
+            bars.update(tasks[stage], completed=done, total=total or None)
+            left = next(task.time_remaining for task in bars.tasks if task.id == tasks[stage])
+            if left and "left" not in note:  # measuring knows better by itself, and says so
+                note = f"{_clock(left)} left, {note}" if note else f"{_clock(left)} left"
+            bars.update(tasks[stage], note=note if len(note) <= room else note[: room - 1] + "…")
 
         yield tell

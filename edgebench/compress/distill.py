@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from edgebench.compress import values
 from edgebench.compress.context import Context
-from edgebench.errors import ModelError, PlanError
+from edgebench.compress.learning import Learning
+from edgebench.data import DataSet
+from edgebench.errors import PlanError
 from edgebench.schema import ModelSpec, Options
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distill:
-    """Train a student on the softened answers of the network so far (Hinton et al., 2015, arXiv:1503.02531).
+class Distill(Learning):
+    """Train a student on what the network so far says (Hinton et al., 2015, arXiv:1503.02531), or what its layers do.
 
-    L = (1 - alpha) CE(y, s) + alpha T^2 KL(softmax(t / T) || softmax(s / T)); the factor T^2 keeps the gradients of
-    both terms of one size when T changes. `student` is a python entry, `student_options` its keyword arguments.
+    L = labels * CE(y, s) + sum weight * T(t, s). `losses` names T, with options: hinton, logit_std, dkd, dist, fitnet,
+    attention, rkd; { } is the baseline, labels alone. `teachers` may name others ("module:callable" with weights) beside
+    or instead of "parent", the network so far. `student` is a python entry, `student_options` its keyword arguments.
+    Teachers' answers are kept unless the samples are augmented. Other options as those of `train`.
     """
 
     name: ClassVar[str] = "distill"
@@ -28,75 +32,38 @@ class Distill:
 
     student: str
     student_options: Options = Options()
-    temperature: float = 4.0
-    alpha: float = 0.9
     epochs: int = 12
     lr: float = 0.004
-    batch_size: int = 64
-    weight_decay: float = 0.0001
+    losses: Options = Options(hinton={})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not all(self.student.partition(":")[::2]):
             raise PlanError(
                 f'The option student of "distill" cannot be "{self.student}".',
                 'Give a python entry: "module:callable".',
             )
-        values.positive(self.name, "temperature", self.temperature)
-        values.within(self.name, "alpha", self.alpha, 0, 1)
-        values.at_least(self.name, "epochs", self.epochs, 1)
-        values.at_least(self.name, "batch_size", self.batch_size, 2)
-        values.positive(self.name, "lr", self.lr)
-        values.within(self.name, "weight_decay", self.weight_decay, 0, 1)
 
     @property
     def entries(self) -> tuple[str, ...]:
-        """The code beside its own that the result depends on."""
-        return (self.student,)
+        return (self.student, *super().entries)
 
-    def apply(self, model: nn.Module, context: Context) -> nn.Module:
-        """`model` is the teacher; returns the student. Raises ModelError when their classes differ."""
-        from torch.nn import functional
-
-        from edgebench.compress import training
-        from edgebench.compress.load_model import load_module, tensor
+    def new_student(self, base: Path, seed: int, data: DataSet) -> nn.Module:
+        """The untrained student. Raises ModelError when it does not import or has no answer for each class."""
+        from edgebench.compress.load_model import check_fit, load_module
 
         spec = ModelSpec(name="student", source=self.student, options=self.student_options)
-        student = load_module(spec, context.base, seed=context.seed)
-        inputs = tensor(context.data.train.inputs)
-        self._same_classes(model, student, inputs[:2])
-        taught = training.outputs_of(model, inputs)  # no augmentation: the teacher answers once for all epochs
+        student = load_module(spec, base, seed=seed + self.seed)
+        check_fit(student, data, "classify")
+        return student
 
-        def loss(outputs: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-            soft = hinton(outputs, taught[index], self.temperature)
-            return (1 - self.alpha) * functional.cross_entropy(outputs, labels) + self.alpha * soft
-
-        trained = training.fit(
-            student,
-            context,
-            loss,
-            epochs=self.epochs,
-            lr=self.lr,
-            batch_size=self.batch_size,
-            weight_decay=self.weight_decay,
-        )
+    def apply(self, model: nn.Module, context: Context) -> nn.Module:
+        """`model` is the teacher "parent"; returns the student. Raises ModelError when their classes differ."""
+        student = self.new_student(context.base, context.seed, context.data)
         context.described(self.student, self.student_options)
-        return trained
-
-    def _same_classes(self, teacher: nn.Module, student: nn.Module, some: Tensor) -> None:
-        from edgebench.compress.load_model import answer
-
-        wanted, found = answer(teacher, some), answer(student, some)
-        if wanted.shape != found.shape:
-            raise ModelError(
-                f"The student {self.student} answers {list(found.shape[1:])}, its teacher {list(wanted.shape[1:])}.",
-                "Give the student the classes of its teacher, for example with student_options.",
-            )
+        return self.learn(student, replace_parent(context, model))
 
 
-def hinton(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(softmax(teacher / T) || softmax(student / T)), the mean over the batch; logits (B, C) -> scalar."""
-    from torch.nn import functional
-
-    log_student = functional.log_softmax(student / temperature, dim=1)
-    log_teacher = functional.log_softmax(teacher / temperature, dim=1)
-    return functional.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True) * temperature**2
+def replace_parent(context: Context, model: nn.Module) -> Context:
+    """The context with `model` as the teacher "parent"; what is remembered in it is remembered in the first."""
+    return replace(context, ancestors={**context.ancestors, "parent": lambda: model})

@@ -1,65 +1,39 @@
-"""Training on labels: the network as it comes, or the repair of one that was just made smaller."""
+"""Training: the network as it comes, or the repair of one that was just made smaller."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from edgebench.compress import values
 from edgebench.compress.context import Context
+from edgebench.compress.learning import Learning
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
-    """Train on the labels of the training split: AdamW (Loshchilov and Hutter, 2019) on a one-cycle schedule.
+class Train(Learning):
+    """Train on the training split: AdamW or SGD, warm-up and cosine, with mean weights, augmentation and teachers if asked.
 
-    Cross-entropy; the schedule is Smith and Topin's (2018, arXiv:1708.07120), `lr` its peak.
+    L = labels * CE(y, s) + the losses over the teachers; AdamW (arXiv:1711.05101), warm-up (arXiv:1706.02677), cosine
+    (arXiv:1608.03983), label smoothing (arXiv:1512.00567), ema (arXiv:1703.01780).
     """
 
     name: ClassVar[str] = "train"
     precision: ClassVar[str | None] = None
     compresses: ClassVar[bool] = False
 
-    epochs: int = 10
-    lr: float = 0.002
-    batch_size: int = 64
-    weight_decay: float = 0.0001
-    label_smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        values.at_least(self.name, "epochs", self.epochs, 1)
-        values.at_least(self.name, "batch_size", self.batch_size, 2)
-        values.positive(self.name, "lr", self.lr)
-        values.within(self.name, "weight_decay", self.weight_decay, 0, 1)
-        values.within(self.name, "label_smoothing", self.label_smoothing, 0, 0.5)
-
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
-        from torch.nn import functional
-
-        from edgebench.compress import training
-
-        def loss(outputs: training.Tensor, labels: training.Tensor, index: training.Tensor) -> training.Tensor:
-            return functional.cross_entropy(outputs, labels, label_smoothing=self.label_smoothing)
-
-        return training.fit(
-            model,
-            context,
-            loss,
-            epochs=self.epochs,
-            lr=self.lr,
-            batch_size=self.batch_size,
-            weight_decay=self.weight_decay,
-        )
+        return self.learn(model, context)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finetune(Train):
     """Train on for a few epochs at a lower rate, to repair what pruning has cost.
 
-    AdamW, cross-entropy and the schedule of `train`.
+    With losses = { hinton = {} } the network before the last compressing step is its teacher ("parent"). Other options
+    as those of `train`.
     """
 
     name: ClassVar[str] = "finetune"

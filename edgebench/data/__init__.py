@@ -6,6 +6,7 @@ Importing this needs numpy only; scikit-learn and Pillow are imported by the sou
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,10 +99,24 @@ def fingerprints(split: Split) -> set[bytes]:
 def load(source: str, options: Mapping[str, Any], base: Path) -> DataSet:
     """Load a data set by its source: "digits", an .npz, a folder or .tar of pictures, or "module:callable".
 
-    Relative paths and python modules are found from `base`. Raises DataError for what is missing, empty or
-    unreadable, and PlanError for an option that the source does not have.
+    Relative paths and python modules are found from `base`; "$NAME" is what the environment variable NAME says.
+    Raises DataError for what is missing, empty or unreadable, and PlanError for an option that the source does not have.
     """
+    source = _named(source)
     return _source(source, base)(source, options, base)
+
+
+def _named(source: str) -> str:
+    """What the environment says for a source like $EDGEBENCH_CIFAR10; any other source as it is."""
+    if not source.startswith("$"):
+        return source
+    found = os.environ.get(source[1:], "")
+    if not found:
+        raise DataError(
+            f"The environment variable {source[1:]}, which is to name the data, is not set.",
+            f"Set it to their path, as in: {source[1:]}=pictures.tar.gz edgebench run ...",
+        )
+    return found
 
 
 def _source(source: str, base: Path) -> Source:

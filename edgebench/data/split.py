@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,34 @@ def stratified(labels: NDArray[np.int64], counts: tuple[int, ...], seed: int) ->
     parts = []
     for count in counts:
         quotas = _quotas(np.array([len(pile) for pile in piles]), count)
-        parts.append(random.permutation(np.concatenate([p[:q] for p, q in zip(piles, quotas, strict=True)])))
+        parts.append(random.permutation(_joined([p[:q] for p, q in zip(piles, quotas, strict=True)])))
         piles = [pile[quota:] for pile, quota in zip(piles, quotas, strict=True)]
-    return (*parts, random.permutation(np.concatenate(piles)))
+    return (*parts, random.permutation(_joined(piles)))
+
+
+def _joined(piles: Sequence[Indices]) -> Indices:
+    """One pile; an empty one of none, for small sets may be held out whole."""
+    return np.concatenate([np.empty(0, np.int64), *piles])
+
+
+def held_out_last(
+    labels: NDArray[np.int64], names: Sequence[str], share: float, calibration: int, seed: int
+) -> tuple[Indices, ...]:
+    """Evaluation: the last `share` of each class, in the order of the names; the others are dealt out by `stratified`.
+
+    Returns the indices of evaluation, calibration and training, each shuffled.
+    """
+    ordered = np.array(sorted(range(len(names)), key=lambda i: names[i]), np.int64)
+    held_out, rest = [], []
+    for label in np.unique(labels):
+        pile = ordered[labels[ordered] == label]
+        kept = len(pile) - round(len(pile) * share)
+        held_out.append(pile[kept:])
+        rest.append(pile[:kept])
+    others = np.concatenate(rest)
+    some, train = stratified(labels[others], (calibration,), seed)
+    evaluation: Indices = np.random.RandomState(seed).permutation(np.concatenate(held_out))
+    return evaluation, others[some], others[train]
 
 
 def _quotas(sizes: Indices, count: int) -> Indices:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgebench.data import DataSet, Split, load, make
 from edgebench.data.arrays import from_arrays
-from edgebench.data.split import stratified
+from edgebench.data.split import held_out_last, stratified
 from edgebench.errors import DataError, EdgebenchError, PlanError
 
 
@@ -99,6 +99,22 @@ def test_stratified_deals_every_index_once_and_every_class_in_proportion(
     assert sorted(np.concatenate(parts)) == list(range(len(labels)))
     wanted = np.array(sizes) * counts[0] / len(labels)
     assert (abs(np.bincount(labels[parts[0]], minlength=len(sizes)) - wanted) < 1).all()
+
+
+@given(sizes=st.lists(st.integers(2, 30), min_size=1, max_size=5), share=st.floats(0, 0.9), seed=st.integers(0, 9))
+def test_the_last_of_each_class_are_held_out_and_every_index_is_dealt_once(
+    sizes: list[int], share: float, seed: int
+) -> None:
+    random = np.random.RandomState(seed)
+    labels = random.permutation(np.repeat(np.arange(len(sizes)), sizes)).astype(np.int64)
+    names = [f"{i:03}" for i in random.permutation(len(labels))]
+    evaluation, calibration, train = held_out_last(labels, names, share, 1, seed)
+    assert sorted(np.concatenate([evaluation, calibration, train])) == list(range(len(labels)))
+    for label, size in enumerate(sizes):
+        held_out = [names[i] for i in evaluation if labels[i] == label]
+        others = [names[i] for i in (*calibration, *train) if labels[i] == label]
+        assert len(held_out) == round(size * share)
+        assert not held_out or not others or min(held_out) > max(others)
 
 
 def test_npz_is_read_and_calibration_is_set_aside(tmp_path: Path) -> None:
@@ -207,6 +223,20 @@ def test_a_python_entry_gives_arrays_and_takes_options(tmp_path: Path) -> None:
     assert (len(data.train), len(data.calibration), len(data.evaluation)) == (10, 10, 4)
     with pytest.raises(DataError, match=r"raised TypeError"):
         load("my_data:make", {"m": 20}, tmp_path)
+
+
+def test_a_source_can_be_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "my.npz", **arrays())
+    monkeypatch.setenv("MY_DATA", str(tmp_path / "my.npz"))
+    assert load("$MY_DATA", {"calibration": 5}, Path()).sha256 == load("my.npz", {"calibration": 5}, tmp_path).sha256
+    monkeypatch.setenv("MY_DATA", str(tmp_path / "gone.tar.gz"))
+    with pytest.raises(DataError, match=r"no folder or archive .*gone.tar.gz"):
+        load("$MY_DATA", {}, Path())
+    for empty in (lambda: monkeypatch.setenv("MY_DATA", ""), lambda: monkeypatch.delenv("MY_DATA")):
+        empty()
+        with pytest.raises(DataError, match=r"variable MY_DATA, .* is not set\..*MY_DATA=pictures.tar.gz") as caught:
+            load("$MY_DATA", {}, Path())
+        two_sentences(caught.value)
 
 
 def test_the_module_beside_this_plan_is_the_one_that_is_meant(tmp_path: Path) -> None:
