@@ -8,6 +8,7 @@ from typing import Any
 
 from edgebench import store
 from edgebench.errors import EdgebenchError, MissingRuntime
+from edgebench.metrics.paired import Right, noted
 from edgebench.report import figures, html
 from edgebench.report.spread import spreads
 from edgebench.report.table import Source, Table, build_all
@@ -59,5 +60,11 @@ def load(*runs: str | Path) -> Loaded:
     if not runs:
         raise EdgebenchError("No run was named.", 'Name one: edgebench.load("results/...").')
     folders = [store.open_run(Path(run)) for run in runs]
-    sources = [Source(run=f.run, results=f.results(), spreads=spreads(f.samples())) for f in folders]
-    return Loaded(build_all(sources))
+    return Loaded(build_all([_source(folder) for folder in folders]))
+
+
+def _source(folder: store.RunFolder) -> Source:
+    right: dict[str, Right] = {}
+    return Source(
+        run=folder.run, results=folder.results(), spreads=spreads(noted(folder.samples(), right)), right=right
+    )

@@ -35,12 +35,14 @@ NAMES = (
 
 
 def source(folder: RunFolder, results: Sequence[Result] | None = None) -> Source:
-    """A run as a table takes it: its results (those given instead, if any) and the spread of its calls."""
+    """A run as a table takes it: its results (those given instead, if any), the spread of its calls, the right answers."""
+    from edgebench.metrics.paired import Right, noted
     from edgebench.report.spread import spreads
     from edgebench.report.table import Source
 
     found = folder.results() if results is None else results
-    return Source(run=folder.run, results=found, spreads=spreads(folder.samples()))
+    right: dict[str, Right] = {}
+    return Source(run=folder.run, results=found, spreads=spreads(noted(folder.samples(), right)), right=right)
 
 
 def write_tables(folder: RunFolder, table: Table) -> str:

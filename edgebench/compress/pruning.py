@@ -6,16 +6,13 @@ multiply-accumulates: the ratio is therefore found by bisection on what is left.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
-from edgebench.compress.load_model import answer, macs, tensor
-from edgebench.compress.quiet import first_line, quiet
+from edgebench.compress import heads
+from edgebench.compress.cutting import Cutter, prunable
+from edgebench.compress.load_model import answer, macs, parameters, tensor
 from edgebench.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
@@ -28,157 +25,165 @@ ROUNDINGS = (8, 4, 2, 1)
 TRIALS = 14
 NUDGED = 32
 """Layers whose width is tried one by one, when nothing coarser hits the budget."""
+WORDS = {"macs": "MACs", "parameters": "parameters"}
 
 
-def to_budget(model: nn.Module, asked: Prune, context: Context) -> tuple[nn.Module, float]:
-    """A pruned copy of the network and the fraction of its MACs that is left. Raises ModelError."""
+def to_budget(model: nn.Module, asked: Prune, context: Context) -> nn.Module:
+    """A pruned copy of the network, in as many cuts as were asked for. Raises ModelError."""
+    by = "macs" if asked.macs is not None else "parameters"
+    budget = asked.macs if asked.macs is not None else asked.parameters
+    assert budget is not None
     example = tensor(context.data.evaluation.inputs[:1])
-    kept = _kept(model, example, asked.keep)
-    nearest: _Search | None = None
-    for round_to in (asked.round_to,) if asked.round_to else ROUNDINGS:
-        search = _Search(model, example, kept, replace(asked, round_to=round_to), context)
-        search.run()
-        if nearest is None or search.distance < nearest.distance:
-            nearest = search
-        if search.hit(TOLERANCE):
-            break
-    assert nearest is not None
-    assert nearest.best is not None
-    if not nearest.hit(TOLERANCE):
+    whole = cost(model, example, by)
+    found, between = model, asked.finetune()
+    for step in range(1, asked.steps + 1):
+        target = asked.share(step, budget)
+        found, left = nearest(found, asked, context, by=by, target=target, whole=whole)
+        if step < asked.steps and between is not None:
+            found = between.apply(found, context)
+    if abs(left - budget) > TOLERANCE * budget:
         raise ModelError(
-            f"Pruning cannot leave {asked.macs:.1%} of the MACs of this network; the nearest it reaches is {nearest.left:.1%}.",
-            _advice(nearest.left, asked),
+            f"Pruning cannot leave {budget:.1%} of the {WORDS[by]} of this network; the nearest it reaches is {left:.1%}.",
+            _advice(left, asked, by),
         )
-    context.report(1, 1, f"{nearest.left:.1%} of the MACs")
-    return _checked(model, nearest.best, example), nearest.left
+    context.report(1, 1, f"{left:.1%} of the {WORDS[by]}")
+    context.remember(**{f"{by}_left": left}, **head_counts(model, found))
+    return _checked(model, found, example)
 
 
-def _advice(left: float, asked: Prune) -> str:
+def cost(model: nn.Module, example: Tensor, by: str) -> int:
+    return macs(model, example) if by == "macs" else parameters(model)
+
+
+def nearest(
+    model: nn.Module,
+    asked: Prune,
+    context: Context,
+    *,
+    by: str,
+    target: float,
+    whole: int,
+    tolerance: float = TOLERANCE,
+) -> tuple[nn.Module, float]:
+    """The pruned copy that comes nearest to `target` times `whole`, and the share of `whole` that it has.
+
+    Finer roundings are tried until one comes within `tolerance`.
+    """
+    example = tensor(context.data.evaluation.inputs[:1])
+    cutter = Cutter.of(model, example, asked, context, kept_layers(model, example, asked.keep))
+    best: _Search | None = None
+    for round_to in (asked.round_to,) if asked.round_to else ROUNDINGS:
+        search = _Search(cutter, round_to, by, target, whole, context, tolerance)
+        search.run()
+        if best is None or search.distance < best.distance:
+            best = search
+        if search.hit(tolerance):
+            break
+    assert best is not None
+    assert best.best is not None
+    return best.best, best.left
+
+
+def _advice(left: float, asked: Prune, by: str) -> str:
     finer = " or lower round_to" if (asked.round_to or 1) > 1 else ""
     if left > 0.995:
-        return f"Ask for a smaller macs{finer}: this network has too few channels for so small a cut."
-    return f"Ask for macs = {left:.3f}{',' + finer if finer else ''}."
+        return f"Ask for a smaller {by}{finer}: this network has too few channels for so small a cut."
+    return f"Ask for {by} = {left:.3f}{',' + finer if finer else ''}."
 
 
 class _Search:
-    """Tries prunings and keeps the one whose MACs came nearest to the budget."""
+    """Tries prunings and keeps the one whose cost came nearest to the budget."""
 
-    def __init__(self, model: nn.Module, example: Tensor, kept: Sequence[str], asked: Prune, context: Context) -> None:
-        self.model, self.example, self.kept, self.asked, self.context = model, example, kept, asked, context
-        self.whole = macs(model, example)
-        self.names = [n for n, m in model.named_modules() if _prunable(m) and n not in self.kept]
+    def __init__(
+        self, cutter: Cutter, round_to: int, by: str, target: float, whole: int, context: Context, tolerance: float
+    ) -> None:
+        self.cutter, self.round_to, self.by, self.target, self.whole = cutter, round_to, by, target, whole
+        self.context, self.tolerance = context, tolerance
+        self.names = [n for n, m in cutter.model.named_modules() if prunable(m) and n not in cutter.kept]
         self.best: nn.Module | None = None
         self.ratios: dict[str, float] = {}
         self.left = float("inf")
         self.trials = 0
+        self.local = cutter.asked.ranking == "local"
 
     @property
     def distance(self) -> float:
-        return abs(self.left - self.asked.macs)
+        return abs(self.left - self.target)
 
     def hit(self, tolerance: float) -> bool:
-        return self.distance <= tolerance * self.asked.macs
+        return self.distance <= tolerance * self.target
 
     def run(self) -> None:
         low, high = self.ratio()
-        if not self.hit(TOLERANCE) and self.asked.ranking == "local":
+        if self.hit(self.tolerance):
+            return
+        if self.cutter.asked.ranking == "local":
             self.mixture(low, high)
-            self.nudge(low)
+        else:
+            low, self.ratios = 0.0, self.widths()
+            self.local = True
+        self.nudge(low)
+
+    def widths(self) -> dict[str, float]:
+        """The best cut so far as a ratio for each layer, with which a ranking within layers gives the same cut."""
+        assert self.best is not None
+        before, after = dict(self.cutter.model.named_modules()), dict(self.best.named_modules())
+        # Half a channel, since the pruner rounds down what a layer keeps.
+        return {n: max(0.0, 1 - (outputs(after[n]) + 0.5) / outputs(before[n])) for n in self.names}
 
     def ratio(self) -> tuple[float, float]:
         """Bisect one ratio for all layers; returns the last ratio that left too much and the first too little."""
         low, high = 0.0, 1.0
         for _ in range(TRIALS):
-            if self.hit(TOLERANCE / 20):
+            if self.hit(self.tolerance / 20):
                 break
             middle = (low + high) / 2
-            low, high = (middle, high) if self._try(middle, {}) > self.asked.macs else (low, middle)
+            low, high = (middle, high) if self._try(middle, {}) > self.target else (low, middle)
         return low, high
 
     def mixture(self, low: float, high: float) -> None:
         """Bisect how many layers take the higher of two neighbouring ratios.
 
         Where all widths are multiples of one number, every layer loses its next channel at the same ratio, and
-        the MACs fall in large steps: this fills them.
+        the cost falls in large steps: this fills them.
         """
         few, many = 0, len(self.names)
-        while many - few > 1 and not self.hit(TOLERANCE / 20):
+        while many - few > 1 and not self.hit(self.tolerance / 20):
             count = (few + many) // 2
             left = self._try(low, dict.fromkeys(self.names[:count], high))
-            few, many = (count, many) if left > self.asked.macs else (few, count)
+            few, many = (count, many) if left > self.target else (few, count)
 
     def nudge(self, low: float) -> None:
-        """From the best so far, let one layer at a time lose or keep one channel more."""
-        named = dict(self.model.named_modules())
-        around = dict(self.ratios)
+        """From the best so far, let one layer after the other lose or keep one channel more, as long as it helps."""
+        named = dict(self.cutter.model.named_modules())
         for name in self.names[:NUDGED]:
-            step = (self.asked.round_to or 1) / named[name].weight.shape[0]
-            for ratio in (around.get(name, low) + step, around.get(name, low) - step):
-                if self.hit(TOLERANCE):
+            for sign in (1, -1):
+                if self.hit(self.tolerance):
                     return
+                ratio = self.ratios.get(name, low) + sign * self.round_to / outputs(named[name])
                 if 0 <= ratio < 1:
-                    self._try(low, {**around, name: ratio})
+                    self._try(low, {**self.ratios, name: ratio})
 
     def _try(self, ratio: float, ratios: dict[str, float]) -> float:
-        pruned = cut(self.model, self.example, ratio, ratios, self.asked, self.kept, self.context.seed)
-        left = macs(pruned, self.example) / self.whole
-        if abs(left - self.asked.macs) < self.distance:
+        pruned = self.cutter.cut(ratio, ratios, self.round_to, self.local)
+        left = cost(pruned, self.cutter.example, self.by) / self.whole
+        if abs(left - self.target) < self.distance:
             self.best, self.left, self.ratios = pruned, left, ratios
         self.trials = min(self.trials + 1, TRIALS)
-        self.context.report(self.trials, TRIALS + 1, f"{self.left:.1%} of the MACs")
+        self.context.report(self.trials, TRIALS + 1, f"{self.left:.1%} of the {WORDS[self.by]}")
         return left
 
 
-def cut(
-    model: nn.Module,
-    example: Tensor,
-    ratio: float,
-    ratios: dict[str, float],
-    asked: Prune,
-    kept: Sequence[str],
-    seed: int,
-) -> nn.Module:
-    """A copy of the network with a part of the channels of each group removed: `ratio`, or its own of `ratios`."""
-    with quiet():
-        import torch_pruning
-
-    importances: dict[str, Any] = {
-        "l1": lambda: torch_pruning.importance.GroupMagnitudeImportance(p=1),
-        "l2": lambda: torch_pruning.importance.GroupMagnitudeImportance(p=2),
-        "lamp": lambda: torch_pruning.importance.LAMPImportance(p=2),
-        "random": torch_pruning.importance.RandomImportance,
-    }
-    copied = copy.deepcopy(model).eval()
-    named = dict(copied.named_modules())
-    with quiet(), torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.manual_seed(seed)
-        try:
-            torch_pruning.pruner.BasePruner(
-                copied,
-                example,
-                importance=importances[asked.importance](),
-                global_pruning=asked.ranking == "global",
-                pruning_ratio=ratio,
-                pruning_ratio_dict={named[name]: own for name, own in ratios.items()},
-                ignored_layers=[named[name] for name in kept],
-                round_to=asked.round_to if asked.round_to != 1 else None,
-            ).step()
-        except Exception as error:
-            raise ModelError(
-                f"The network's channels cannot be followed for pruning: {first_line(error)}.",
-                "Name the layer where this happens in keep, or leave the prune step out.",
-            ) from error
-    return copied.requires_grad_(True).eval()
+def outputs(layer: nn.Module) -> int:
+    """How many channels a convolution or linear layer makes."""
+    made: int = getattr(layer, "out_channels", 0) or getattr(layer, "out_features", 0)
+    return made
 
 
-def _prunable(module: nn.Module) -> bool:
-    return isinstance(module, (nn.Linear, nn.modules.conv._ConvNd))
-
-
-def _kept(model: nn.Module, example: Tensor, names: str) -> list[str]:
+def kept_layers(model: nn.Module, example: Tensor, names: str) -> list[str]:
     """The layers whose outputs stay: those the user named, and the last one to run, which gives the answer."""
     order: list[str] = []
-    layers = {n: m for n, m in model.named_modules() if _prunable(m)}
+    layers = {n: m for n, m in model.named_modules() if prunable(m)}
     hooks = [m.register_forward_hook(lambda *_, n=n: order.append(n)) for n, m in layers.items()]
     try:
         answer(model, example)
@@ -192,6 +197,14 @@ def _kept(model: nn.Module, example: Tensor, names: str) -> list[str]:
         if name not in layers:
             raise ModelError(f'The network has no convolution or linear layer "{name}".', did_you_mean(name, layers))
     return [*kept, *order[-1:]]
+
+
+def head_counts(before: nn.Module, after: nn.Module) -> dict[str, dict[str, list[int]]]:
+    """For the record: by attention module, how many heads there were and are."""
+    old = {a.name: a.heads for a in heads.find(before)}
+    new = {name: getattr(after.get_submodule(name), a.word) for a in heads.find(before) for name in (a.name,)}
+    changed = {name: [old[name], new[name]] for name in old if old[name] != new[name]}
+    return {"heads": changed} if changed else {}
 
 
 def _checked(model: nn.Module, pruned: nn.Module, example: Tensor) -> nn.Module:

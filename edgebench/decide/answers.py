@@ -4,37 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from edgebench import stats
 from edgebench.decide.finite import ends
 from edgebench.metrics.latency import timed
+from edgebench.metrics.paired import Right, answers, counts
 from edgebench.schema import Measurement
 from edgebench.stats import Estimate
 
-
-@dataclass(frozen=True)
-class Right:
-    """`bits` has a one for each of the `n` samples that was answered rightly, the first sample in front."""
-
-    n: int
-    bits: bytes
-
-    def ones(self) -> int:
-        return sum(byte.bit_count() for byte in self.bits)
-
-
-def answers(samples: Iterable[Mapping[str, Any]]) -> dict[str, Right]:
-    """By cell id, from the raw records of a run: the last check of each cell counts, as it does for its accuracy."""
-    out: dict[str, Right] = {}
-    for record in samples:
-        seen = record.get("accuracy") or {}
-        if isinstance(seen.get("right"), str) and isinstance(seen.get("n"), int):
-            with suppress(ValueError):  # no hexadecimal text: these accuracies are then compared unpaired
-                out[str(record["cell"])] = Right(seen["n"], bytes.fromhex(seen["right"]))
-    return out
+__all__ = ["Right", "accuracy_drop", "answers", "counts", "percentile_floor", "tail_floors", "unpaired_difference"]
 
 
 def tail_floors(samples: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -60,15 +39,6 @@ def percentile_floor(samples: Sequence[float], p: float) -> float | None:
         k = (low + high) // 2
         low, high = (k, high) if 1 - stats.binomial_cdf(k - 1, n, p) >= stats.TAIL_CONFIDENCE else (low, k)
     return sorted(samples)[low - 1]
-
-
-def counts(a: Right, b: Right) -> tuple[int, int, int, int] | None:
-    """(both, only a, only b, neither) were right; None when these are not the same samples."""
-    if a.n != b.n or a.n == 0 or len(a.bits) != len(b.bits):
-        return None
-    both = sum((x & y).bit_count() for x, y in zip(a.bits, b.bits, strict=True))
-    only_a, only_b = a.ones() - both, b.ones() - both
-    return both, only_a, only_b, a.n - both - only_a - only_b
 
 
 def accuracy_drop(a: Measurement, b: Measurement, right_a: Right | None, right_b: Right | None) -> Estimate:

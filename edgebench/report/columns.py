@@ -244,7 +244,7 @@ FIGURES = (
     Column(key="accuracy", title="accuracy", make=_accuracy, legend="± half of its 95 % interval"),
     Column(
         key="agreement", title="agreement", make=_figure("agreement", text.percent),
-        legend="same answer as the fp32 parent",
+        legend="same answer as the fp32 parent, or as the file of --against",
     ),
     Column(
         key="size", title="size", make=_figure("size", text.file_size),

@@ -58,12 +58,28 @@ def _device(run: Run, machine: Facts) -> str:
         run.device.name,
         run.device.address,
         run.device.description,
+        *_board(machine.get("identity")),
         machine.get("cpu_model"),
         count(cores, "core") if cores else "",
         f"{memory / 2**30:.1f} GiB" if memory else "",
         machine.get("power_mode"),
     ]
-    return ", ".join(str(p) for p in parts if p)
+    told: list[str] = []
+    for part in (str(p) for p in parts if p):
+        if not any(part in earlier for earlier in told):  # a profile's description often names its model
+            told.append(part)
+    return ", ".join(told)
+
+
+def _board(identity: object) -> Iterator[str]:
+    """What distinguishes boards of one name: L4T is a fact, the JetPack that goes with it is a hint."""
+    if not isinstance(identity, Mapping):
+        return
+    yield str(identity.get("module_name") or identity.get("model") or "")
+    for key, before in (("module", ""), ("soc", ""), ("l4t", "L4T "), ("compute_capability", "compute capability ")):
+        yield f"{before}{identity[key]}" if identity.get(key) else ""
+    yield f"probably JetPack {identity['jetpack_hint']}" if identity.get("jetpack_hint") else ""
+    yield f"accelerator {identity['accelerators']}" if identity.get("accelerators") else ""
 
 
 def _system(machine: Facts) -> str:

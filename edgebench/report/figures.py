@@ -20,7 +20,13 @@ from edgebench.report.table import Table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-NAMES = {"front": "accuracy-latency", "ladder": "speedup", "spread": "calls", "memory": "memory"}
+NAMES = {
+    "front": "accuracy-latency",
+    "ladder": "speedup",
+    "spread": "calls",
+    "memory": "memory",
+    "sensitivity": "sensitivity",
+}
 MARKERS = ("o", "s", "^", "D", "x", "+")
 INK, ACCENT, SOFT = "#1b1f24", "#0f5c8c", "#59616b"
 MOST = 40

@@ -15,6 +15,9 @@ from edgebench.report.text import plain
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 """The page itself forbids every request."""
 
+NARROW = 6
+"""So many columns have room beside a chart; a table of more stands below it."""
+
 
 def render(table: Table) -> str:
     """The whole page. The same table gives the same bytes; below 500 kB for 50 rows."""
@@ -83,7 +86,7 @@ def _header(table: Table) -> str:
 def _section(section: Section, drawn: tuple[str, ...]) -> Iterator[str]:
     yield f'<section id="{section.key}">\n<h2>{safe(section.title)}</h2>'
     yield from (f"<p>{safe(words)}</p>" for words in section.words)
-    beside = len(drawn) == 1 and bool(section.rows)
+    beside = len(drawn) == 1 and 0 < len(section.head) <= NARROW
     yield '<div class="pair">' if beside else ""
     if drawn:
         yield '<div class="panels">' + "\n".join(drawn) + "</div>"

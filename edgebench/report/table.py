@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from edgebench.devices.emulation import emulator
 from edgebench.errors import MissingRuntime
+from edgebench.metrics.paired import Right
 from edgebench.report import columns as kinds
 from edgebench.report.columns import Column, Entry
 from edgebench.report.facts import Fact, facts
@@ -25,11 +27,13 @@ CORE = ("variant", "runtime", "precision", "latency", "status")
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One run that a table shows. `spreads` has the times of a cell's calls, by the cell's id, where they were kept."""
+    """One run that a table shows. By the cell's id, where they were kept: the times of its calls (`spreads`), and which samples
+    it answered rightly (`right`)."""
 
     run: Run
     results: Sequence[Result]
     spreads: Mapping[str, Spread] = field(default_factory=dict)
+    right: Mapping[str, Right] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,7 @@ class Row:
     entries: tuple[Entry, ...]
     run: Run
     spread: Spread | None = None
+    right: Right | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +108,8 @@ def build_all(sources: Sequence[Source]) -> Table:
             result=result,
             entries=tuple(column.make(result) for column in columns),
             run=source.run,
-            spread=source.spreads.get(result.cell.id),
+            spread=None if emulator(result) else source.spreads.get(result.cell.id),
+            right=source.right.get(result.cell.id),
         )
         for source, result in found
     ]

@@ -99,7 +99,7 @@ def in_unit(value: float, unit: str) -> str:
         return time(value)
     if unit == "B":
         return file_size(value)
-    number = significant(value)
+    number = significant(value) if not value or abs(value) >= 1e-4 else f"{value:.2e}"
     return number if unit == "1" else f"{number} {unit}"
 
 

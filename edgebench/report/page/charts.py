@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgebench.report.page import curves, rows, scatter
+from edgebench.report.page import curves, layers, rows, scatter
 from edgebench.report.page.draw import safe, shapes_of
 from edgebench.report.sections.base import groups, names, usable
 from edgebench.report.sections.front import Spot, spots
 from edgebench.report.sections.ladder import Rung, rungs
+from edgebench.report.sections.sensitivity import sweeps
 from edgebench.report.table import Row, Table
 from edgebench.report.text import count, plain
 
@@ -23,6 +24,7 @@ def charts(table: Table) -> dict[str, tuple[str, ...]]:
         "ladder": _ladders(table),
         "spread": _curves(table),
         "memory": _memory(table),
+        "sensitivity": _layers(table),
     }
 
 
@@ -92,4 +94,10 @@ def _memory(table: Table) -> tuple[str, ...]:
         title = _title(group[0])
         rest = f" The first {rows.MOST} of {len(group)} rows." if len(group) > rows.MOST else ""
         drawn.append((f"{title}.{rest}", rows.memory(group, name, title)))
+    return _figures(drawn, len(found))
+
+
+def _layers(table: Table) -> tuple[str, ...]:
+    found = sweeps(table)
+    drawn = [(f"{sweep.title}. Pale bars: layers that stay in float.", layers.chart(sweep)) for sweep in found[:MOST]]
     return _figures(drawn, len(found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgebench.report.sections import answer, circumstances, evidence, front, ladder
+from edgebench.report.sections import answer, circumstances, evidence, front, ladder, sensitivity
 from edgebench.report.sections.base import Section
 from edgebench.report.table import Table
 
@@ -12,6 +12,8 @@ PARTS = (
     answer.section,
     front.section,
     ladder.section,
+    ladder.steps,
+    sensitivity.section,
     evidence.spread,
     evidence.memory,
     evidence.placement,
@@ -26,7 +28,7 @@ def sections(table: Table) -> tuple[Section, ...]:
     """All of them, made once for each table; one that has nothing to show says so in a sentence."""
     if id(table) not in _LAST or _LAST[id(table)][0] is not table:
         _LAST.clear()
-        _LAST[id(table)] = table, tuple(part(table) for part in PARTS)
+        _LAST[id(table)] = table, tuple(made for part in PARTS if (made := part(table)))
     return _LAST[id(table)][1]
 
 

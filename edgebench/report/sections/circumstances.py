@@ -22,6 +22,7 @@ MOMENTARY = {
     "source_hash",
     "warnings",
     "isolation_reason",
+    "health",
 }
 """Facts of a machine that change from minute to minute, or repeat others: not a difference between two runs."""
 

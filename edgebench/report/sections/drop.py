@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from edgebench import stats
+from edgebench.metrics.paired import counts
 from edgebench.report.sections.base import Point, baselines, point
 from edgebench.report.table import Row, Table
 
@@ -20,9 +22,29 @@ def drops(table: Table) -> Callable[[Row], Point | None]:
         above = parent(row)
         if above is None:
             return None
-        return difference(point(above.result.get("accuracy")), point(row.result.get("accuracy")))
+        return dropped(above, row)
 
     return drop
+
+
+def dropped(above: Row, row: Row) -> Point | None:
+    """The accuracy of one row minus that of another: paired where it is known which samples each answered rightly.
+
+    The paired interval is Newcombe's for proportions of the same samples (stats.paired_difference).
+    """
+    both = paired(above, row)
+    if both is None:
+        return difference(point(above.result.get("accuracy")), point(row.result.get("accuracy")))
+    found = stats.paired_difference(*both)
+    low, high = (found.value if end is None else end for end in (found.low, found.high))
+    return Point(value=found.value, low=low, high=high)
+
+
+def paired(above: Row, row: Row) -> tuple[int, int, int, int] | None:
+    """How many samples both rows, only the first, only the second and neither answered rightly; None where it is not known."""
+    if above.right is None or row.right is None:
+        return None
+    return counts(above.right, row.right)
 
 
 def difference(parent: Point | None, own: Point | None) -> Point | None:
