@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgebench.compress import cache as kept
 from edgebench.compress import lower
 from edgebench.compress.context import Progress
+from edgebench.compress.timing import Stopwatch
 from edgebench.data import DataSet
 from edgebench.errors import PlanError
 from edgebench.schema import Artifact, ModelSpec, Options, Recipe
@@ -34,6 +35,8 @@ class Build(ABC):
     cache: Path
     seed: int
     progress: Progress
+    stopwatch: Stopwatch | None = None
+    """Measures on the device, for steps that search by latency."""
     quantization: Any = None
 
     def working(self) -> AbstractContextManager[None]:

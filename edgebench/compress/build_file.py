@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from edgebench.compress.model_file import check_onnx, external_files
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.data import DataSet
 from edgebench.errors import ModelError, PlanError
-from edgebench.schema import Artifact, TensorSpec
+from edgebench.schema import Artifact, Step, TensorSpec
 
 
 def check_file(path: Path, data: DataSet) -> TensorSpec:
@@ -74,6 +76,8 @@ def parameters(path: Path) -> int:
 class FileBuild(Build):
     """A ready ONNX file: it can be quantized, and is its own float parent."""
 
+    found: Mapping[str, Any] = field(default_factory=dict)
+
     def carry_out(self) -> None:
         self.path = Path(self.base, self.spec.source)
         self.input = check_file(self.path, self.data)
@@ -85,10 +89,41 @@ class FileBuild(Build):
                     'Give the network as "module:callable" with weights, or keep to quantize.',
                 )
             context = Context(data=self.data, base=self.base, architecture=Architecture(entry=""))
-            method.apply(None, context)
-            self.quantization = context.quantization
+            self.quantization = self._settled(step, method, context)
         self.sha256 = kept.sha256(self.path)
         self.name = kept.key_of(files=[kept.sha256(p) for p in (self.path, *external_files(self.path))])
+
+    def _settled(self, step: Step, method: methods.Method, context: Context) -> Any:
+        """What the lowerings are to follow. Layers are chosen here; what would change the file's weights is refused."""
+        if getattr(method, "changes_weights", False) or not hasattr(method, "searches"):
+            if getattr(method, "prepares", False):
+                raise ModelError(
+                    f'The recipe "{self.recipe.name}" asks {step.method} to change the weights of {self.path.name}, which is a'
+                    " finished graph.",
+                    'Give the network as "module:callable" with weights, or leave those options out.',
+                )
+        elif method.searches:
+            self.found = self._searched(method)
+            return method.settled(self.found)  # type: ignore[attr-defined]
+        method.apply(None, context)
+        return context.quantization
+
+    def _searched(self, method: Any) -> Mapping[str, Any]:
+        """The layers that stay in float, chosen once and kept."""
+        files = [kept.sha256(p) for p in (self.path, *external_files(self.path))]
+        key = kept.key_of(files=files, options=dataclasses.asdict(method), data=self.data.sha256)
+
+        def fill(part: Path) -> Mapping[str, Any]:
+            from edgebench.compress import sensitivity
+
+            def report(done: int, total: int, note: str) -> None:
+                self.progress(f"{self.recipe.name}: {method.name}", done, total, note)
+
+            judged = self.data.evaluation if method.judge == "evaluation" else self.data.calibration
+            return sensitivity.choose(self.path, method, self.data.calibration.inputs, judged, report)
+
+        found: Mapping[str, Any] = kept.once(self.cache / "choices" / key, fill)["facts"]
+        return found
 
     def artifact(self, name: str) -> Artifact:
         if lower.get(name).needs_torch:
@@ -108,7 +143,7 @@ class FileBuild(Build):
         return self.sha256
 
     def facts(self) -> dict[str, Any]:
-        return {"parameters": parameters(self.path)}
+        return {"parameters": parameters(self.path), **self.found}
 
     def request(self) -> lower.Request:
         return lower.Request(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from edgebench.compress import cache as kept
 from edgebench.compress import code, lower, methods
 from edgebench.compress.build import Build
 from edgebench.compress.context import Architecture, Context
+from edgebench.compress.timing import Place, measuring
 from edgebench.entries import resolve
 from edgebench.errors import ModelError
 from edgebench.schema import Options, Step, from_json, to_json
@@ -45,7 +48,10 @@ class TorchBuild(Build):
 
     now: Network | None = None
     parent: Network | None = None
+    first: Network | None = None
     model: Any = None
+    trail: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    """What each step came to: its method, MACs and parameters, and what it remembered (a budget, a search's way)."""
 
     def working(self) -> AbstractContextManager[None]:
         from edgebench.compress.threads import threads_for
@@ -58,12 +64,16 @@ class TorchBuild(Build):
             method = methods.parse(step)
             if method.compresses:
                 self.parent = network
-            if method.precision:
+                self.first = self.first or network
+            if method.precision and not getattr(method, "prepares", False):
                 context = self._context(step, network)
                 method.apply(self._load(network), context)
                 self.quantization = context.quantization
             else:
                 network = self._step(step, method, network)
+                self.trail.append({"method": step.method, **network.facts})
+                if method.precision:  # work of its own, which is kept; the lowerings follow what it settled
+                    self.quantization = method.settled(network.facts)  # type: ignore[attr-defined]
         if not any(methods.parse(step).compresses for step in self.recipe.steps):
             self.parent = network
         self.now = network
@@ -96,14 +106,28 @@ class TorchBuild(Build):
             options=to_json(dataclasses.asdict(method)),  # type: ignore[call-overload]
             method=[plugins.origin(methods.GROUP, step.method), code.of(type(method))],
             entries=_code(getattr(method, "entries", ()), self.base),
+            files=[kept.sha256(p) if (p := Path(self.base, f)).is_file() else "" for f in getattr(method, "files", ())],
+            **self._measured(method),
         )
+        scratch = self.cache / "trainings" / key
 
         def make() -> Made:
             context = self._context(step, before)
-            model = method.apply(self._load(before), context)
+            context.scratch = scratch
+            with measuring(self.stopwatch, self._example(), self.data.calibration.inputs) as context.measure:
+                model = method.apply(self._load(before), context)
             return model, context.architecture, context.facts
 
-        return self._network(key, make)
+        made = self._network(key, make)
+        shutil.rmtree(scratch, ignore_errors=True)  # it has served: the network is kept
+        return made
+
+    def _measured(self, method: methods.Method) -> dict[str, Any]:
+        """What the result of a step depends on that measures: the place, and what machine and versions are there."""
+        place = getattr(method, "measured_on", None)
+        if place is None or self.stopwatch is None:
+            return {}
+        return {"measured": self.stopwatch.fingerprint(Place(**place))}
 
     def _context(self, step: Step, before: Network) -> Context:
         described = from_json(Architecture, json.loads((before.folder / "network.json").read_text()))
@@ -114,6 +138,11 @@ class TorchBuild(Build):
             seed=self.seed,
             stage=f"{self.recipe.name}: {step.method}",
             progress=self.progress,
+            ancestors={
+                name: partial(self._load, network)
+                for name, network in (("parent", self.parent), ("first", self.first))
+                if network and self.first
+            },
         )
 
     def _network(self, key: str, make: Callable[[], Made]) -> Network:
@@ -152,7 +181,7 @@ class TorchBuild(Build):
 
     def facts(self) -> dict[str, Any]:
         assert self.now is not None
-        return {**self.now.facts}
+        return {**self.now.facts, "steps": self.trail} if self.trail else {**self.now.facts}
 
     def origin(self) -> str:
         assert self.now is not None

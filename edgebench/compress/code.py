@@ -14,8 +14,9 @@ from typing import Any
 
 @lru_cache(maxsize=1)
 def of_this_package() -> str:
-    """A digest of all the code that compresses."""
-    return _digest(Path(__file__).parent.glob("*.py"))
+    """A digest of all the code that compresses, and of what is done to samples while training."""
+    here = Path(__file__).parent
+    return _digest([*here.rglob("*.py"), here.parent / "data" / "augment.py"], here.parent)
 
 
 def of(thing: Any) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgebench.data import DataSet
 from edgebench.schema import Options
 
+if TYPE_CHECKING:
+    from edgebench.compress.timing import Timing
+
 Progress = Callable[[str, int, int, str], None]
 """(stage, done, total, note)."""
+Measure = Callable[[Sequence[Any], Options], "Sequence[Timing]"]
+"""(networks, the fields of timing.Place) -> the latency of each, also as a share of the first one's."""
 
 
 def silent(stage: str, done: int, total: int, note: str) -> None:
@@ -40,6 +45,12 @@ class Context:
     seed: int = 0
     stage: str = ""
     progress: Progress = silent
+    scratch: Path | None = None
+    """Where a training keeps its state, so that a killed one goes on; None keeps none."""
+    ancestors: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    """Networks of the recipe to learn from: "parent", what its last compressing step was given, and "first", the first one."""
+    measure: Measure | None = None
+    """Measures networks on a device, where whoever carries out the recipe has one."""
     quantization: Any = None
     """Set by a method with a precision: how the lowerings are to quantize."""
     facts: dict[str, Any] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def export_onnx(model: nn.Module, example: Tensor, path: Path) -> None:
         raise ModelError(
             f"The exported graph is of opset {found}, not {OPSET}.", "Use operators that ONNX knows in the network."
         )
+    name_weights(graph.graph)
     clean(graph)
     onnx.checker.check_model(graph)
     path.write_bytes(graph.SerializeToString(deterministic=True))
@@ -89,6 +91,22 @@ def _cannot(error: Exception, what: str) -> ModelError:
         f"The network cannot be exported as {what}: {first_line(error)}.",
         "Write its forward without branches on values, and without a fixed batch size.",
     )
+
+
+def name_weights(graph: Any) -> None:
+    """Call the transposed weight of a linear layer as torch does, "fc1.weight": a layer must be known by one name everywhere."""
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    uses = [name for node in graph.node for name in node.input]
+    for node in graph.node:
+        notes = {prop.key: prop.value for prop in node.metadata_props}
+        scopes = re.findall(r"'([^']*)'", notes.get("pkg.torch.onnx.name_scopes", ""))
+        weight = node.input[1] if len(node.input) > 1 else ""
+        if node.op_type != "MatMul" or "aten.linear" not in notes.get("namespace", "") or weight not in stored:
+            continue
+        name = f"{scopes[-2]}.weight" if len(scopes) > 1 and scopes[-2] else ""
+        if name and name not in stored and uses.count(weight) == 1:
+            stored[name] = stored.pop(weight)
+            stored[name].name = node.input[1] = name
 
 
 def clean(graph: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ CONVERT = (
     "s.save_file(torch.load('{name}', weights_only=True), 'weights.safetensors')\"."
 )
 
+BASE: ContextVar[Path] = ContextVar("base", default=Path())
+"""Within an entry of our own that builds on another one: where that one is found from."""
+
 
 def load_module(spec: ModelSpec, base: Path, *, seed: int = 0) -> nn.Module:
     """Call the entry (its options as keywords; `base` on the path) and load the weights, if any; eval mode.
@@ -31,7 +35,11 @@ def load_module(spec: ModelSpec, base: Path, *, seed: int = 0) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = call(spec.source, spec.options, base, ModelError)
+        token = BASE.set(base)
+        try:
+            made = call(spec.source, spec.options, base, ModelError)
+        finally:
+            BASE.reset(token)
     if not isinstance(made, nn.Module):
         raise ModelError(
             f"The python entry {spec.source} returned a {type(made).__name__}, no torch.nn.Module.",

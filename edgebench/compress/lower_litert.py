@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebench.compress import ranges, tflite_file
+from edgebench.compress import ranges, tflite_file, tflite_layers
 from edgebench.compress.lower_onnx import check_samples
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.errors import ModelError
@@ -73,14 +73,15 @@ def quantize(
     check_samples(samples)
     content, free = _converted(model, example)
     names = set(tflite_file.operators(tflite_file.parse(content)))
-    dynamic = dynamic or names >= _TRANSFORMER
+    dynamic = dynamic or asked.activations == "dynamic" or names >= _TRANSFORMER
+    keep = tflite_layers.scopes(tflite_file.parse(content), asked.float_names)
     with silent():
         try:
             if dynamic:
-                made = _quantized(content, _recipe("dynamic", asked.per_channel), {})
+                made = _quantized(content, _recipe("dynamic", asked.per_channel, keep), {})
             else:
                 limits = _limits(content, samples[: asked.samples], asked.ranges, free)
-                made = _static(content, asked.per_channel, limits)
+                made = _static(content, asked.per_channel, limits, keep)
         except Exception as error:
             raise ModelError(
                 f"ai-edge-quantizer cannot quantize this network: {first_line(error)}.",
@@ -153,7 +154,8 @@ def _batch(example: Tensor, size: int) -> Tensor:
     return example[:1].expand(size, *example.shape[1:]).clone()
 
 
-def _recipe(kind: str, per_channel: bool) -> list[Any]:
+def _recipe(kind: str, per_channel: bool, keep: Sequence[str] = ()) -> list[Any]:
+    """How to quantize every operator; those that the expressions `keep` find stay in float."""
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import QuantGranularity, TFLOperationName
     from ai_edge_quantizer.recipe_manager import RecipeManager
@@ -169,16 +171,18 @@ def _recipe(kind: str, per_channel: bool) -> list[Any]:
     if kind == "static":
         for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):  # or the file would take and give int8
             recipe.add_quantization_config(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    for scope in keep:
+        recipe.add_quantization_config(scope, every, algorithm_key=AlgorithmName.NO_QUANTIZE)
     return list(recipe.get_quantization_recipe())
 
 
-def _static(content: bytes, per_channel: bool, limits: dict[str, ranges.Range]) -> bytes:
+def _static(content: bytes, per_channel: bool, limits: dict[str, ranges.Range], keep: Sequence[str]) -> bytes:
     """Static int8 with float32 ends; but where an output also feeds a layer, LiteRT refuses that, and they are int8."""
-    made = _quantized(content, _recipe("static", per_channel), limits)
+    made = _quantized(content, _recipe("static", per_channel, keep), limits)
     try:
         _interpreter(made, 1)
     except RuntimeError:
-        made = _quantized(content, _recipe("static, int8 ends", per_channel), limits)
+        made = _quantized(content, _recipe("static, int8 ends", per_channel, keep), limits)
         _interpreter(made, 1)
     return made
 

@@ -1,25 +1,28 @@
-"""Static int8 on an ONNX graph, as quantize-dequantize pairs (QDQ), with onnxruntime's quantizer."""
+"""Int8 forms of a float ONNX graph, by onnxruntime: static as quantize-dequantize pairs (QDQ), or dynamic."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebench.compress import ranges
-from edgebench.compress.model_file import external_files
+from edgebench.compress import calibration
+from edgebench.compress.calibration import Limits, check_samples
 from edgebench.compress.quiet import first_line, quiet
-from edgebench.errors import DataError, ModelError
+from edgebench.errors import EdgebenchError, ModelError, PlanError, did_you_mean
 
 if TYPE_CHECKING:
     from edgebench.compress.quantize import Quantize
 
+__all__ = ["check_samples", "copy", "coverage", "layers_of", "prepare", "quantize", "write"]
+
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+DYNAMIC = ("Conv", "Gemm", "MatMul")
 OLDEST = 13
 """Per-channel scales came with opset 13; older graphs are converted first."""
 CONVERTED = 17
@@ -30,17 +33,23 @@ def quantize(source: Path, samples: NDArray[Any], asked: Quantize, path: Path, *
     """Write the int8 form of a float ONNX file: s8 weights, and activations u8 or, if `signed`, symmetric s8.
 
     u8 is what x86 kernels fuse (with s8 activations onnxruntime's are slower than float there); symmetric s8 is
-    what TensorRT and ARM take. Returns facts, `int8_coverage` among them. Raises ModelError or DataError.
+    what TensorRT and ARM take. Layers that `asked` keeps in float have no quantizers of their own. Returns facts,
+    `int8_coverage` among them. Raises ModelError, DataError, or PlanError for a layer that is not there.
     """
+    if asked.activations == "dynamic" and signed:
+        raise PlanError(
+            "Dynamic int8 finds its ranges while it runs, and a target of symmetric s8 takes fixed ones only.",
+            'Give the quantize step activations = "static" for this target.',
+        )
     check_samples(samples)
     with quiet(), tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder, "prepared.onnx")
         try:
-            _prepare(source, prepared)
+            prepare(source, prepared)
             chosen = samples[: asked.samples]
-            limits = _ranges(prepared, chosen, asked.ranges, Path(folder)) if asked.ranges != "minmax" else {}
-            _quantize(prepared, chosen, asked, path, signed, limits)
-        except (DataError, ModelError):
+            limits = {} if asked.activations == "dynamic" else calibration.limits(prepared, chosen, asked.ranges)
+            write(prepared, limits, asked, path, signed=signed, keep=asked.float_names)
+        except EdgebenchError:
             raise
         except Exception as error:
             raise ModelError(
@@ -53,21 +62,15 @@ def copy(source: Path, path: Path) -> None:
     """Copy an ONNX file, taking weights that lie beside it into it."""
     import onnx
 
+    from edgebench.compress.model_file import external_files
+
     if external_files(source):
         path.write_bytes(onnx.load(source).SerializeToString(deterministic=True))
     else:
         shutil.copyfile(source, path)
 
 
-def check_samples(samples: NDArray[Any]) -> None:
-    if not len(samples) or float(samples.min()) == float(samples.max()):
-        raise DataError(
-            "The calibration samples are all the same, which gives no range to quantize to.",
-            "Calibrate on real samples: check the data set.",
-        )
-
-
-def _prepare(source: Path, path: Path) -> None:
+def prepare(source: Path, path: Path) -> None:
     """Fold batch norms and constants, infer every shape."""
     import onnx
     from onnx import version_converter
@@ -82,84 +85,105 @@ def _prepare(source: Path, path: Path) -> None:
     quant_pre_process(str(whole), str(path), skip_symbolic_shape=True)
 
 
-def _reader(name: str, parts: list[NDArray[Any]]) -> Any:
-    """Hands the parts out one by one, as the quantizer wants it."""
-    from onnxruntime.quantization import CalibrationDataReader
+def layers_of(graph: Any) -> dict[str, str]:
+    """The layers with weights, as a user knows them -> the name of their node, in the order of the graph.
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.left: Iterator[NDArray[Any]] = iter(parts)
-
-        def get_next(self) -> dict[str, NDArray[Any]] | None:
-            part = next(self.left, None)
-            return None if part is None else {name: part}
-
-    return Reader()
-
-
-def _input(model: Path) -> tuple[str, int | None]:
-    import onnx
-
-    graph = onnx.load(model, load_external_data=False).graph
-    weights = {w.name for w in graph.initializer}
-    given = next(i for i in graph.input if i.name not in weights)
-    return given.name, given.type.tensor_type.shape.dim[0].dim_value or None
-
-
-def _batches(samples: NDArray[Any], batch: int | None) -> list[NDArray[Any]]:
-    """Whole batches of a fixed size, or of 32 and the rest."""
-    size = batch or 32
-    parts = [np.ascontiguousarray(samples[i : i + size]) for i in range(0, len(samples), size)]
-    return [part for part in parts if batch is None or len(part) == batch]
-
-
-def _ranges(model: Path, samples: NDArray[Any], method: str, folder: Path) -> dict[str, ranges.Range]:
-    """The range of every activation, from histograms of what flowed through it."""
-    from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
-
-    calibrator = create_calibrator(
-        model,
-        augmented_model_path=str(folder / "augmented.onnx"),
-        calibrate_method=CalibrationMethod.Entropy,
-        extra_options={"num_bins": ranges.BINS},
-    )
-    name, batch = _input(model)
-    for part in _batches(samples, batch):  # one at a time: its histograms take parts of one size only
-        calibrator.collect_data(_reader(name, [part]))
+    A layer is named as its torch module ("blocks.0.conv1") where the exporter kept that in the weight's name, else as
+    its node.
+    """
+    stored = {tensor.name for tensor in graph.initializer}
+    uses: dict[str, int] = {}
+    for node in graph.node:
+        for name in node.input:
+            uses[name] = uses.get(name, 0) + 1
     found = {}
-    for name, (counts, edges, low, high, _) in calibrator.collector.histogram_dict.items():
-        found[name] = ranges.METHODS[method](counts, edges, float(low), float(high))
+    for node in graph.node:
+        if node.op_type in LAYERS and len(node.input) > 1 and node.input[1] in stored:
+            weight = node.input[1]
+            told = weight.endswith(".weight") and uses[weight] == 1
+            found[weight.removesuffix(".weight") if told else node.name] = node.name
     return found
 
 
-def _quantize(
-    model: Path, samples: NDArray[Any], asked: Quantize, path: Path, signed: bool, limits: dict[str, ranges.Range]
-) -> None:
-    import onnx
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+def nodes_named(graph: Any, names: Sequence[str]) -> list[str]:
+    """The nodes of these layers. Raises PlanError for a layer that is not there."""
+    layers = layers_of(graph)
+    for name in names:
+        if name not in layers:
+            raise PlanError(f'The network has no layer "{name}" to keep in float.', did_you_mean(name, layers))
+    return [layers[name] for name in names]
 
-    name, batch = _input(model)
-    graph = onnx.load(model, load_external_data=False).graph
-    # Around layer norm and softmax int8 costs more accuracy than it saves time: there, weighted layers only.
-    weighted_only = any(node.op_type in _TRANSFORMER for node in graph.node)
-    extra: dict[str, Any] = {"ActivationSymmetric": signed, "WeightSymmetric": True}
-    if limits:
-        # Through the symmetric form of the range, so that an override and a calibrated range are treated alike.
-        extra["TensorQuantOverrides"] = {
-            tensor: [{"rmin": np.float32(low), "rmax": np.float32(high), "symmetric": signed}]
-            for tensor, (low, high) in limits.items()
-        }
-    quantize_static(
-        str(model),
+
+def write(
+    prepared: Path,
+    limits: Mapping[str, tuple[float, float]],
+    asked: Quantize,
+    path: Path,
+    *,
+    signed: bool = False,
+    keep: Sequence[str] = (),
+    only: Sequence[str] = (),
+) -> None:
+    """Lower a prepared graph with the ranges of its calibration: the layers `keep` stay in float; with `only`, all others do."""
+    import onnx
+
+    graph = onnx.load(prepared, load_external_data=False).graph
+    left, chosen = nodes_named(graph, keep), nodes_named(graph, only)
+    if asked.activations == "dynamic":
+        _dynamic(prepared, asked, path, left, chosen)
+    else:
+        # Around layer norm and softmax int8 costs more accuracy than it saves time: there, weighted layers only.
+        weighted = any(node.op_type in _TRANSFORMER for node in graph.node)
+        _static(prepared, dict(limits), asked, path, signed, left, chosen, weighted)
+
+
+def _dynamic(prepared: Path, asked: Quantize, path: Path, keep: list[str], only: list[str]) -> None:
+    """s8 weights; u8 activations whose range each inference finds anew, so that no calibration can be wrong."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        str(prepared),
         str(path),
-        _reader(name, _batches(samples, batch)),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=list(LAYERS) if weighted_only else None,
+        op_types_to_quantize=list(DYNAMIC),
         per_channel=asked.per_channel,
-        activation_type=QuantType.QInt8 if signed else QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        extra_options=extra,
+        nodes_to_quantize=only,
+        nodes_to_exclude=keep,
     )
+
+
+def _static(
+    prepared: Path,
+    limits: Limits,
+    asked: Quantize,
+    path: Path,
+    signed: bool,
+    keep: list[str],
+    only: list[str],
+    weighted: bool,
+) -> None:
+    """What onnxruntime's quantize_static does after its calibration, with the ranges of ours."""
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+    from onnxruntime.quantization.registry import QDQRegistry
+
+    seen = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in limits.items()}
+    quantizer = QDQQuantizer(
+        load_model_with_shape_infer(prepared),
+        asked.per_channel,
+        False,
+        QuantType.QInt8,
+        QuantType.QInt8 if signed else QuantType.QUInt8,
+        TensorsData(CalibrationMethod.MinMax, seen),
+        only,
+        keep,
+        list(LAYERS) if weighted else list(QDQRegistry),
+        {"ActivationSymmetric": signed, "WeightSymmetric": True},
+    )
+    quantizer.quantize_model()
+    quantizer.model.save_model_to_file(str(path), False)
 
 
 def _finish(path: Path) -> dict[str, Any]:
@@ -182,9 +206,10 @@ def coverage(model: Any) -> tuple[int, int]:
     """
     made_by = {output: node for node in model.graph.node for output in node.output}
     layers = [node for node in model.graph.node if node.op_type in LAYERS]
+    integers = sum(node.op_type in ("ConvInteger", "MatMulInteger") for node in model.graph.node)
     done = [
         node
         for node in layers
         if all(i in made_by and made_by[i].op_type == "DequantizeLinear" for i in node.input[:2])
     ]
-    return len(done), len(layers)
+    return len(done) + integers, len(layers) + integers

@@ -37,19 +37,23 @@ class Method(Protocol):
 
 def parse(step: Step) -> Method:
     """Make the method that a step names. Raises PlanError for a wrong method, option, type or value."""
-    kind = _kind(step.method)
+    return typing.cast(Method, from_options(f'method "{step.method}"', step.method, _kind(step.method), step.options))
+
+
+def from_options(what: str, word: str, kind: Any, options: Mapping[str, Any]) -> Any:
+    """An instance of a dataclass from a table of a plan; `what` and `word` name it in a PlanError."""
     fields = {f.name: f for f in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind)
     given: dict[str, Any] = {}
-    for key, value in step.options.items():
+    for key, value in options.items():
         if key not in fields:
-            raise PlanError(f'The method "{step.method}" has no option "{key}".', did_you_mean(key, fields))
-        given[key] = _converted(step.method, key, hints[key], value)
+            raise PlanError(f'The {what} has no option "{key}".', did_you_mean(key, fields))
+        given[key] = _converted(word, key, hints[key], value)
     for key, field in fields.items():
         if key not in given and _required(field):
-            fix = f'Add {key} to the step, as in {{ method = "{step.method}", {key} = ... }}.'
-            raise PlanError(f'The method "{step.method}" needs the option "{key}".', fix)
-    return typing.cast(Method, kind(**given))
+            fix = f'Add {key} to the step, as in {{ method = "{word}", {key} = ... }}.'
+            raise PlanError(f'The {what} needs the option "{key}".', fix)
+    return kind(**given)
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -62,11 +66,19 @@ def check_recipe(recipe: Recipe) -> None:
                 " can be neither trained nor changed any more.",
                 f'Make "{method.name}" the last step.',
             )
+    for i, method in enumerate(methods):
+        for after in methods[i + 1 :] if getattr(method, "keeps_zeros", False) else ():
+            if getattr(after, "rewrites", False):
+                raise PlanError(
+                    f'The recipe "{recipe.name}" has "{after.name}" after "{method.name}", which would fill its zeros again.',
+                    f'Put "{method.name}" behind it; a training under the mask is its option retrain.',
+                )
 
 
 def describe() -> list[dict[str, Any]]:
     """Every method as plain JSON: `name`, `summary`, `details`, `precision`, `compresses`, `options` (name, type, default).
 
+    Where an option is a table by name, `tables` says of each name that it may hold what the method's own entry says.
     A method that does not import is listed with its reason as the summary.
     """
     found: list[dict[str, Any]] = []
@@ -76,23 +88,28 @@ def describe() -> list[dict[str, Any]]:
         except EdgebenchError as error:
             found.append({"name": name, "summary": f"{error.problem} {error.fix}", "details": "", "options": []})
             continue
-        hints = typing.get_type_hints(kind)
-        options = [
-            {"name": f.name, "type": _type_name(hints[f.name]), "default": _default(f)}
-            for f in dataclasses.fields(kind)
-        ]
-        doc = [part.replace("\n", " ") for part in (inspect.getdoc(kind) or "").split("\n\n")]
+        tables = {
+            option: [_described(word, entry) for word, entry in choices().items()]
+            for option, choices in getattr(kind, "tables", {}).items()
+        }
         found.append(
             {
-                "name": name,
-                "summary": doc[0],
-                "details": " ".join(doc[1:]),
+                **_described(name, kind),
                 "precision": kind.precision,
                 "compresses": kind.compresses,
-                "options": options,
+                **({"tables": tables} if tables else {}),
             }
         )
     return found
+
+
+def _described(name: str, kind: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    doc = [part.replace("\n", " ") for part in (inspect.getdoc(kind) or "").split("\n\n")]
+    options = [
+        {"name": f.name, "type": _type_name(hints[f.name]), "default": _default(f)} for f in dataclasses.fields(kind)
+    ]
+    return {"name": name, "summary": doc[0], "details": " ".join(doc[1:]), "options": options}
 
 
 def _kind(name: str) -> Any:

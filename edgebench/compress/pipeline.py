@@ -10,6 +10,8 @@ from edgebench.compress import build_file, methods
 from edgebench.compress.build_file import FileBuild
 from edgebench.compress.build_torch import TorchBuild
 from edgebench.compress.context import Progress, silent
+from edgebench.compress.learning import Learning
+from edgebench.compress.timing import Stopwatch
 from edgebench.data import DataSet
 from edgebench.entries import resolve
 from edgebench.errors import ModelError
@@ -37,15 +39,22 @@ def is_file(spec: ModelSpec) -> bool:
 
 def check(spec: ModelSpec, data: DataSet, *, base: Path, recipes: Sequence[Recipe] = ()) -> None:
     """Load the model and run it on a few samples; import what the recipes name. Nothing is written. Raises ModelError."""
-    for step in (step for recipe in recipes for step in recipe.steps):
-        for entry in getattr(methods.parse(step), "entries", ()):
-            resolve(entry, base, ModelError)
+    for recipe in recipes:
+        steps = [methods.parse(step) for step in recipe.steps]
+        for i, method in enumerate(steps):
+            for entry in getattr(method, "entries", ()):
+                resolve(entry, base, ModelError)
+            if isinstance(method, Learning):
+                method.check_teachers(base, any(m.compresses for m in steps[: i + 1]))
     if is_file(spec):
         build_file.check_file(Path(base, spec.source), data)
         return
-    from edgebench.compress import load_model
+    from edgebench.compress import load_model, rehearsal
 
-    load_model.check_fit(load_model.load_module(spec, base), data, spec.task)
+    model = load_model.load_module(spec, base)
+    load_model.check_fit(model, data, spec.task)
+    for recipe in recipes:
+        rehearsal.rehearse(model, [methods.parse(step) for step in recipe.steps], data, base)
 
 
 def build(
@@ -58,14 +67,17 @@ def build(
     cache: Path,
     seed: int = 0,
     progress: Progress = silent,
+    stopwatch: Stopwatch | None = None,
 ) -> Variant:
     """Carry out the recipe and write the file of every lowering; what the cache has is not made again.
 
-    Raises EdgebenchError (PlanError, ModelError, DataError, StoreError) in two sentences.
+    `stopwatch` measures for the steps that search by latency. Raises EdgebenchError (PlanError, ModelError, DataError,
+    StoreError) in two sentences.
     """
     methods.check_recipe(recipe)
     kind: type[FileBuild | TorchBuild] = FileBuild if is_file(spec) else TorchBuild
     job = kind(spec=spec, recipe=recipe, data=data, base=base.resolve(), cache=cache, seed=seed, progress=progress)
+    job.stopwatch = stopwatch
     with job.working():
         job.carry_out()
         artifacts = {name: job.artifact(name) for name in dict.fromkeys(lowerings)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from edgebench.errors import PlanError
 
@@ -35,3 +36,16 @@ def between(method: str, option: str, value: float, low: float, high: float) -> 
             f'The option {option} of "{method}" cannot be {value}.',
             f"Give a number between {low:g} and {high:g}.",
         )
+
+
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+
+
+def seconds(method: str, option: str, text: str) -> float:
+    """`2.5 ms`, `800us`, `1 s` as seconds."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|ms|us|µs)\s*", text)
+    if not match or float(match[1]) <= 0:
+        raise PlanError(
+            f'The option {option} of "{method}" cannot be "{text}".', 'Write a number and its unit, like "2.5 ms".'
+        )
+    return float(match[1]) * _SECONDS[match[2]]

@@ -76,7 +76,7 @@ def test_int8_answers_nearly_as_float_with_every_layer_in_int8(name: str, traine
     samples = stripes().evaluation.inputs
     wanted = trained(tensor(samples)).detach().numpy()
     found = answers(path, samples)
-    assert 1e-4 < np.linalg.norm(found - wanted) / np.linalg.norm(wanted) < 0.015
+    assert 1e-4 < np.linalg.norm(found - wanted) / np.linalg.norm(wanted) < 0.05
     assert (found.argmax(1) == wanted.argmax(1)).mean() > 0.95
     assert answers(path, samples[:1]).shape == (1, 3)
 

@@ -62,8 +62,9 @@ def test_every_method_is_parsed_from_its_step() -> None:
         (step("finetune", epochs=-1), '"finetune" cannot be -1'),
         (step("distill"), 'needs the option "student"'),
         (step("distill", student="no_entry"), "python entry"),
-        (step("distill", student=STUDENT, temperature=0), "temperature"),
-        (step("distill", student=STUDENT, alpha=1.5), "alpha"),
+        (step("distill", student=STUDENT, losses={"hinton": {"temperature": 0}}), "temperature"),
+        (step("distill", student=STUDENT, losses={"hintn": {}}), 'Did you mean "hinton"'),
+        (step("distill", student=STUDENT, losses=3), "Give a table"),
         (step("distill", student=STUDENT, student_options=3), "Give a table"),
         (step("quantize", samples=0), "samples"),
         (step("quantize", ranges="entropie"), 'Did you mean "entropy"'),
@@ -92,9 +93,14 @@ def test_the_catalogue_is_plain_json() -> None:
     assert {"train", "finetune", "distill", "prune", "quantize"} <= set(found)
     options = {o["name"]: o for o in found["distill"]["options"]}
     assert options["student"] == {"name": "student", "type": "a text", "default": "(required)"}
-    assert options["temperature"]["default"] == 4.0
+    assert options["losses"]["default"] == {"hinton": {}}
+    losses = {loss["name"]: loss for loss in found["distill"]["tables"]["losses"]}
+    assert set(losses) == {"hinton", "logit_std", "dkd", "dist", "fitnet", "attention", "rkd"}
+    assert {"name": "beta", "type": "a number", "default": 8.0} in losses["dkd"]["options"]
     assert found["quantize"]["precision"] == "int8"
-    assert [m for m in found if found[m]["compresses"]] == ["distill", "prune", "quantize"]
+    compresses = {m for m in found if found[m]["compresses"]}
+    assert {"distill", "prune", "factorize", "quantize", "qat", "fp16"} <= compresses
+    assert not {"train", "finetune"} & compresses
     assert "arXiv" in found["distill"]["summary"]
     assert found["prune"]["summary"].count("\n") == 0
 

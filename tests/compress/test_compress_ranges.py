@@ -69,3 +69,37 @@ def test_entropy_clips_one_percent_at_most() -> None:
     low, high = ranges.entropy(*histogram(pixels))
     assert (pixels > high).mean() <= 0.01
     assert low == pixels.min()
+
+
+def squared_error(values: Any, low: float, high: float) -> float:
+    """What int8 really costs: quantize to 256 levels between the ends, and back."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    step = (high - low) / 255
+    zero = round(-low / step)
+    back = (np.clip(np.round(values / step) + zero, 0, 255) - zero) * step
+    return float(np.square(values - back).mean())
+
+
+@pytest.mark.parametrize("kind", ["bell", "relu", "outlier", "box", "shifted"])
+def test_mse_is_nearly_the_best_of_all_ranges(kind: str) -> None:
+    random = np.random.RandomState(0)
+    values = {
+        "bell": lambda: random.standard_normal(40_000),
+        "relu": lambda: np.maximum(random.standard_normal(40_000), 0),
+        "outlier": lambda: np.concatenate([random.standard_normal(40_000), [60.0]]),
+        "box": lambda: random.uniform(-1, 1, 40_000),
+        "shifted": lambda: random.standard_normal(40_000) + 3,
+    }[kind]()
+    low, high = ranges.mse(*histogram(values))
+    found = squared_error(values, low, high)
+    ends = np.linspace(0.02, 1, 50)
+    best = min(squared_error(values, values.min() * a, values.max() * b) for a in ends for b in ends)
+    assert found <= 1.1 * best
+    if kind == "outlier":
+        assert high < values.max()
+        assert found < squared_error(values, values.min(), values.max())
+
+
+def test_mse_of_a_range_that_needs_no_cut_is_everything() -> None:
+    low, high = ranges.mse(*histogram(np.array([-1.0, 1.0])))
+    assert (low, high) == (-1.0, 1.0)
