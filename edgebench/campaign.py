@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from edgebench import figures, lines, plugins
-from edgebench.backend import Backend
 from edgebench.ensemble import Emit, Ensemble
 from edgebench.errors import EdgebenchError
 from edgebench.sampling import Sampling
 from edgebench.schema import Artifact, Job, Result, from_json, to_json
 from edgebench.track import Track
+from edgebench.worker import asked_options
 
 APART = -1
 """The generation number of scenarios, profiles and memory: they are no part of the paired figures."""
@@ -52,6 +52,7 @@ class Campaign:
             self._weigh_all()
             if any(metric.apart for metric in self.metrics.values()):
                 ensemble.each("scenarios of", self._apart)
+            ensemble.watch.finish()
             for result in self._results():
                 self.emit({"event": "result", "result": to_json(result)})
         finally:
@@ -60,7 +61,7 @@ class Campaign:
     def _build(self, track: Track) -> None:
         """Let a backend that compiles do so here, in a worker of its own, so that it never counts as measuring."""
         work = track.work
-        if type(plugins.backend(work.cell.backend)).build is Backend.build:
+        if not plugins.backend(work.cell.backend).builds(asked_options(work.cell)):
             return
         out = self.scratch / "built" / f"{len(list(self.scratch.glob('built/*')))}"
         out.mkdir(parents=True)
@@ -127,6 +128,7 @@ class Campaign:
         for name, metric in self.metrics.items():
             done = sum(name in record for record in self.ensemble.book.of(track.id))
             for _ in range(done, metric.workers if metric.apart else 0):
+                self.ensemble.watch.cool()
                 self.ensemble.start(track)
                 track.prepared(APART)
                 track.open()

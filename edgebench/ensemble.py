@@ -9,6 +9,7 @@ from typing import Any
 from edgebench import environment, measure
 from edgebench.devices import isolation
 from edgebench.devices.evidence import SliceEvidence
+from edgebench.devices.health import Watch
 from edgebench.figures import Book
 from edgebench.lines import ChildDied
 from edgebench.nursery import Crew
@@ -35,6 +36,7 @@ class Ensemble:
     def __init__(self, job: Job, earlier: Iterable[Mapping[str, Any]], emit: Emit) -> None:
         self.job, self.protocol, self.emit = job, job.protocol, emit
         self.random = random.Random(job.protocol.seed)
+        self.watch = Watch(job.care)
         threads = max((w.cell.threads for w in job.work), default=1)
         # The load average still holds what compressing took just now: what others take is measured while we wait.
         facts = {**environment.preflight(threads=threads), "others": _others()}
@@ -59,7 +61,8 @@ class Ensemble:
     @property
     def environment(self) -> Options:
         """The machine, and the isolation as it is now: a rung that could not keep its promise has stepped down."""
-        return Options({**self.machine, "isolation": self.rung.name, "isolation_reason": self.rung.reason})
+        found = {"isolation": self.rung.name, "isolation_reason": self.rung.reason, "health": self.watch.facts}
+        return Options({**self.machine, **found, "warnings": [*self.machine["warnings"], *self.watch.warnings]})
 
     def each(self, what: str, step: Callable[[Track], None]) -> None:
         """Do one step for every cell still in; a cell that fails gets its row and leaves."""
@@ -79,7 +82,7 @@ class Ensemble:
         self.done_steps = min(self.steps, self.done_steps + 1 + self.protocol.least_generations)
         result = Result(
             cell=track.work.cell,
-            status="failed",
+            status="skipped" if failure.missing else "failed",
             reason=failure.reason,
             fix=failure.fix,
             stderr=failure.stderr,
@@ -122,3 +125,4 @@ class Ensemble:
             track.stop()
         self.crew.close()
         self.rung.close()
+        self.watch.close()

@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from edgebench.devices import cgroups, cpu, files, heat
-from edgebench.devices.identity import architecture, identity
+from edgebench.devices.identity import architecture, identity, power_mode, runtimes
+from edgebench.devices.runner.hello import emulator
 from edgebench.schema import digest
 
 CLOCKS = ("tsc", "arch_sys_counter", "riscv_clocksource")
 """Clocksources that user space reads without asking the kernel or a hypervisor."""
 
-VOLATILE = frozenset({"temperatures", "throttle", "load", "others", "memory_available", "threads"})
-"""Facts that differ from one minute or one request to the next; all others make the fingerprint."""
+VOLATILE = frozenset({"temperatures", "throttle", "load", "others", "memory_available", "threads", "runtimes"})
+"""Facts that differ from one minute or one request to the next, and versions, which are compared by themselves;
+all others make the fingerprint."""
 
 HOT = 80.0  # degrees Celsius: boards begin to slow down between 80 and 85
 
@@ -44,6 +46,7 @@ def preflight(root: Path = Path("/"), threads: int = 1) -> dict[str, Any]:
     return {
         **cpu.facts(root),
         "machine": architecture(root),
+        **({"emulated": name} if (name := emulator()) else {}),
         "identity": identity(root),
         "kernel": files.first(root / "proc/sys/kernel/osrelease"),
         "os": _os_release(root),
@@ -56,6 +59,7 @@ def preflight(root: Path = Path("/"), threads: int = 1) -> dict[str, Any]:
         "aslr": files.integer(root / "proc/sys/kernel/randomize_va_space"),
         "autogroup": files.integer(root / "proc/sys/kernel/sched_autogroup_enabled"),
         "power_mode": power_mode(root),
+        "runtimes": runtimes(),
         "memory_total": memory.get("MemTotal", 0),
         "memory_available": memory.get("MemAvailable", 0),
         "memory_limit": cgroups.memory_limit(root),
@@ -204,19 +208,6 @@ def container(root: Path = Path("/")) -> str:
     init = re.search(r"(?:^|\0)container=([^\0]+)", files.text(root / "proc/1/environ") or "")
     groups = re.search(r"kubepods|docker|lxc", files.text(root / "proc/self/cgroup") or "")
     return init[1] if init else groups[0] if groups else ""
-
-
-def power_mode(root: Path = Path("/")) -> str:
-    """NVIDIA's power mode by its name in /etc/nvpmodel.conf, with its id ("MAXN_SUPER (2)"); "" elsewhere."""
-    config = files.text(root / "etc/nvpmodel.conf") or ""
-    status = re.search(r"pmode:(\d+)", files.text(root / "var/lib/nvpmodel/status") or "")
-    default = re.search(r"<\s*PM_CONFIG\s+DEFAULT=(\d+)", config)
-    found = status or default
-    if not found:
-        return ""
-    mode = int(found[1])
-    name = re.search(rf"<\s*POWER_MODEL\s+ID=0*{mode}\s+NAME=([^\s>]+)", config)
-    return f"{name[1]} ({mode})" if name else str(mode)
 
 
 def _memory(root: Path) -> dict[str, int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgebench import blocks, stats
+from edgebench.devices import emulation
 from edgebench.metrics import Metric, Record
 from edgebench.metrics.latency import Generation, attempts, judge, timed
 from edgebench.schema import Artifact, Interval, Measurement, Options, Protocol, Result, Window, Work
@@ -118,7 +119,8 @@ def conclude(
         if state == "noisy":
             found = [_withheld(m, why) for m in found]
         noisy = {**noise(work, book), "state": state, "why": why}
-        out.append(replace(_result(work, own, tuple(found), noisy, environment), campaign=campaign))
+        result = replace(_result(work, own, tuple(found), noisy, environment), campaign=campaign)
+        out.append(emulation.withhold(result))
     return out
 
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgebench import environment, figures, measure, plugins, ready, store
+from edgebench import environment, figures, given, measure, plugins, ready, store
 from edgebench import plan as plans
 from edgebench.backend import Backend
 from edgebench.devices import Device
 from edgebench.errors import EdgebenchError, Interrupted, MissingRuntime, PlanError, StoreError
-from edgebench.lines import ChildDied, spawn
+from edgebench.lines import ChildDied
 from edgebench.plan import Plan, Square
 from edgebench.schema import (
     Artifact,
@@ -31,6 +31,7 @@ from edgebench.schema import (
     from_json,
     to_json,
 )
+from edgebench.stopwatch import Stopwatch
 from edgebench.store import RunFolder
 
 if TYPE_CHECKING:
@@ -40,21 +41,8 @@ Progress = Callable[[str, int, int, str], None]
 """(stage, done, total, note); total 0 where it is not known."""
 
 METRICS = ("latency", "throughput", "memory", "accuracy")
-DISTRIBUTIONS = (
-    "edgebench",
-    "numpy",
-    "torch",
-    "torch-pruning",
-    "torchao",
-    "onnx",
-    "onnxscript",
-    "onnxruntime",
-    "openvino",
-    "nncf",
-    "executorch",
-    "ncnn",
-    "pnnx",
-)
+DISTRIBUTIONS = ("edgebench", "numpy", "torch", "torch-pruning", "torchao", "onnx", "onnxscript")
+"""Whose versions every run records, with those that the backends name."""
 
 
 def quiet(stage: str, done: int, total: int, note: str) -> None:
@@ -69,6 +57,8 @@ class Prepared:
     device: Device
     squares: tuple[Square, ...]
     data: Any = None
+    own_data: Mapping[str, Any] = field(default_factory=dict)
+    """By their names, the data of the recipes that bring some."""
 
 
 def cache_folder() -> Path:
@@ -90,8 +80,9 @@ def prepare(plan: Plan, device: Device) -> Prepared:
     """Check everything that the user gave. Raises EdgebenchError; writes nothing."""
     _check_cache()
     backends = {name: plugins.backend(name) for name in plan.backends}
-    for backend in backends.values():
-        _require(backend)
+    if device.profile.transport == "local":
+        for backend in backends.values():
+            _require(backend)
     plans.check_backend_options(plan, backends)
     for name in plan.metrics:  # an unknown one is refused now
         plugins.load("edgebench.metrics", name)
@@ -99,17 +90,34 @@ def prepare(plan: Plan, device: Device) -> Prepared:
     form = ready.file_format(plan)
     squares = plans.expand(plan, device.profile.name, backends, recipe_precision, form)
     data: Any = None
+    own: dict[str, Any] = {}
     if form:
         ready.check_file(Path(plan.base, plan.model.source))
-        if plan.data != "random":
-            data = ready.read_arrays(Path(plan.base, plan.data))
+        data = given.read(plan)
     else:
-        from edgebench.compress import pipeline
         from edgebench.data import load
 
         data = load(plan.data, plan.data_options, Path(plan.base))
-        pipeline.check(plan.model, data, base=Path(plan.base), recipes=plan.recipes)
-    return Prepared(plan=plan, device=device, squares=squares, data=data)
+        own = _check_networks(plan, data)
+    device.furnish(backends, cache_folder())
+    return Prepared(plan=plan, device=device, squares=squares, data=data, own_data=own)
+
+
+def _check_networks(plan: Plan, data: Any) -> dict[str, Any]:
+    """Try each network of the plan on its data, once; the data of the recipes that bring some, by their names."""
+    from edgebench.compress import pipeline
+    from edgebench.data import load
+
+    base, own = Path(plan.base), {}
+    groups: dict[tuple[Any, Options], list[Recipe]] = {}
+    for recipe in plan.recipes:
+        groups.setdefault((recipe.model or plan.model, recipe.data), []).append(recipe)
+    for (model, source), recipes in groups.items():
+        options = {k: v for k, v in source.items() if k != "source"}
+        found = load(source["source"], options, base) if source else data
+        own.update({recipe.name: found for recipe in recipes if source})
+        pipeline.check(model, found, base=base, recipes=recipes)
+    return own
 
 
 def _check_cache() -> None:
@@ -154,7 +162,7 @@ def run(prepared: Prepared, *, root: Path, progress: Progress = quiet) -> RunFol
     record = Run(
         id=f"{stamp}-{device.profile.name}",
         started=stamp,
-        versions=Options(environment.versions(DISTRIBUTIONS)),
+        versions=Options(environment.versions(tuple(dict.fromkeys((*DISTRIBUTIONS, *plugins.packages()))))),
         plan=Options(to_json(plan)),
         device=device.profile,
         host=Options(environment.preflight()),
@@ -191,24 +199,52 @@ def fill(folder: RunFolder, prepared: Prepared, progress: Progress) -> RunFolder
 
 
 def _make(folder: RunFolder, prepared: Prepared, squares: Sequence[Square], progress: Progress) -> list[Work]:
-    """The files of every cell. A recipe that cannot be made costs its own rows, not the run."""
+    """The files of every cell. A recipe or a lowering that cannot be made costs its own rows, not the run."""
     works: list[Work] = []
     for group in _by_recipe(squares):
         try:
-            artifacts, data = _variant(folder, prepared, group, progress)
-            for square in group:
-                works.append(
-                    Work(
-                        cell=square.cell,
-                        artifact=artifacts[square.lowering],
-                        data=data,
-                        baseline=square.baseline,
-                        application=_application(prepared.plan),
-                    )
-                )
+            works += _works(folder, prepared, group, progress)
         except EdgebenchError as error:
-            for square in group:
-                folder.append(Result(cell=square.cell, status="failed", reason=error.problem, fix=error.fix))
+            works += _one_by_one(folder, prepared, group, progress, error)
+    return works
+
+
+def _works(folder: RunFolder, prepared: Prepared, group: Sequence[Square], progress: Progress) -> list[Work]:
+    artifacts, data = _variant(folder, prepared, group, progress)
+    return [
+        Work(
+            cell=square.cell,
+            artifact=artifacts[square.lowering],
+            data=data,
+            baseline=square.baseline,
+            application=_application(prepared.plan),
+        )
+        for square in group
+    ]
+
+
+def _one_by_one(
+    folder: RunFolder, prepared: Prepared, group: Sequence[Square], progress: Progress, error: EdgebenchError
+) -> list[Work]:
+    """Each lowering of a recipe alone, after all of them together failed.
+
+    What two of them say in the same words is the recipe's own failure, and is not asked for a third time.
+    """
+    works: list[Work] = []
+    parts: dict[str, list[Square]] = {}
+    for square in group:
+        parts.setdefault(square.lowering, []).append(square)
+    alike = 0
+    for part in parts.values():
+        if len(parts) > 1 and alike < 2:
+            try:
+                works += _works(folder, prepared, part, progress)
+                continue
+            except EdgebenchError as own:
+                alike += own.problem == error.problem
+                error = own
+        for square in part:
+            folder.append(Result(cell=square.cell, status="failed", reason=error.problem, fix=error.fix))
     return works
 
 
@@ -221,7 +257,7 @@ def _variant(
 ) -> tuple[dict[str, Artifact], Artifact]:
     plan, recipe = prepared.plan, group[0].recipe
     if ready.file_format(plan):
-        return {group[0].lowering: ready.artifact(plan)}, ready.data(plan, prepared.data, cache_folder())
+        return {group[0].lowering: ready.artifact(plan)}, given.artifact(plan, prepared.data, cache_folder())
     variant = _compressed(prepared, group, progress)
     shipped = {name: _ship(folder, recipe, name, artifact) for name, artifact in variant.artifacts.items()}
     return shipped, variant.data
@@ -231,16 +267,17 @@ def _compressed(prepared: Prepared, group: Sequence[Square], progress: Progress)
     """The files of one recipe, a lowering each, made or taken from the cache."""
     from edgebench.compress import pipeline
 
-    plan = prepared.plan
+    plan, recipe = prepared.plan, group[0].recipe
     return pipeline.build(
-        plan.model,
-        group[0].recipe,
+        recipe.model or plan.model,
+        recipe,
         tuple(dict.fromkeys(s.lowering for s in group)),
-        prepared.data,
+        prepared.own_data.get(recipe.name, prepared.data),
         base=Path(plan.base),
         cache=cache_folder(),
         seed=plan.seed,
         progress=progress,
+        stopwatch=Stopwatch(device=prepared.device, options=plan.backend_options),
     )
 
 
@@ -280,6 +317,7 @@ def _measure(folder: RunFolder, prepared: Prepared, works: Sequence[Work], progr
         work=tuple(pushed),
         metrics=tuple(dict.fromkeys((*METRICS, *prepared.plan.metrics))),
         protocol=prepared.plan.protocol,
+        care=device.profile.care,
     )
     wanted = {w.cell.id for w in works} | {w.baseline for w in works}
     earlier = (record for record in folder.samples() if record.get("cell") in wanted)
@@ -297,19 +335,7 @@ def conduct(
     device: Device, job: Job, earlier: Iterable[Mapping[str, Any]], on_event: Callable[[Mapping[str, Any]], None]
 ) -> None:
     """Run a job's campaign on the device and hand over its events. Raises ChildDied if it ends before it is done."""
-    child = spawn(device.command([device.python, "-m", "edgebench.campaign"]))
-    try:
-        child.send(to_json(job))
-        for record in earlier:
-            child.send(record)
-        child.end_input()
-        while (event := child.receive(timeout=None))["event"] != "done":
-            if event["event"] == "failed":
-                raise EdgebenchError(event["reason"], event["fix"])
-            on_event(event)
-    finally:
-        child.kill()
-        child.close()
+    device.conduct(job, earlier, on_event)
 
 
 def rebuild(folder: RunFolder) -> tuple[Result, ...]:

@@ -127,6 +127,7 @@ class Sampling:
                 ensemble.guarded(track, step)
         if not last:
             crew.prepare_nurseries(names)
+        ensemble.watch.cool()
         self._warm(todo)
         crew.quiet()
         for _ in range(self.protocol.rounds):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgebench import measure, runner, stats
+from edgebench import measure, plugins, runner, stats
 from edgebench.devices import Device
 from edgebench.schema import Artifact, Cell, Job, Options, Protocol, Result, Work, from_json
 
@@ -38,8 +38,10 @@ def run(device: Device, protocol: Protocol, progress: runner.Progress = runner.q
             progress("selfcheck", event["done"], event["total"], event["note"])
 
     with tempfile.TemporaryDirectory(prefix="edgebench-") as folder:
+        device.furnish({"fake": plugins.backend("fake")}, runner.cache_folder())
         works = _works(Path(folder), device)
-        job = Job(id="selfcheck", work=works, metrics=("latency",), protocol=protocol)
+        # A board runs a job of one id once: each self-check is another.
+        job = Job(id=f"selfcheck-{measure.utc_stamp()}", work=works, metrics=("latency",), protocol=protocol)
         runner.conduct(device, job, (), on_event)
     return _report(results, environment)
 

@@ -7,9 +7,16 @@ entry point group `edgebench.devices` by the name that a profile gives as its `t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from edgebench.schema import Artifact, Availability, DeviceProfile
+from edgebench.backend import Backend
+from edgebench.errors import EdgebenchError
+from edgebench.lines import spawn
+from edgebench.schema import Artifact, Availability, DeviceProfile, Job, to_json
+
+Event = Mapping[str, Any]
 
 
 class Device(ABC):
@@ -41,3 +48,28 @@ class Device(ABC):
 
         Raises EdgebenchError when the file is not what its hash says, or cannot be brought there.
         """
+
+    def furnish(self, backends: Mapping[str, Backend], cache: Path) -> None:  # noqa: B027  (most have nothing to do)
+        """Bring there what these backends need, where the device is furnished from here; `cache` keeps it on this side.
+
+        Raises EdgebenchError when that cannot be had, or the device cannot be reached.
+        """
+
+    def conduct(self, job: Job, earlier: Iterable[Event], on_event: Callable[[Event], None]) -> None:
+        """Run a job's campaign there and hand over its events; `earlier` are the records of one that was cut off.
+
+        Raises ChildDied if it ends before it is done, and EdgebenchError where it says why it cannot begin.
+        """
+        child = spawn(self.command([self.python, "-m", "edgebench.campaign"]))
+        try:
+            child.send(to_json(job))
+            for record in earlier:
+                child.send(record)
+            child.end_input()
+            while (event := child.receive(timeout=None))["event"] != "done":
+                if event["event"] == "failed":
+                    raise EdgebenchError(event["reason"], event["fix"])
+                on_event(event)
+        finally:
+            child.kill()
+            child.close()

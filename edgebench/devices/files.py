@@ -12,9 +12,12 @@ from pathlib import Path
 def text(path: Path) -> str | None:
     """The content without surrounding blanks and NULs, or None."""
     try:
-        return path.read_bytes().decode("utf-8", "replace").strip(" \t\r\n\0")
+        # Unbuffered: a sensor that answers EAGAIN gives None here, where a buffered read would give None for bytes.
+        with path.open("rb", buffering=0) as file:
+            content: bytes | None = file.readall()
     except OSError:
         return None
+    return None if content is None else content.decode("utf-8", "replace").strip(" \t\r\n\0")
 
 
 def integer(path: Path) -> int | None:

@@ -7,6 +7,7 @@ over-current events. Experimental on boards that have not been at hand.
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -81,6 +82,31 @@ def throttle_files(root: Path = Path("/")) -> dict[str, list[Path]]:
         if _COOLERS.search(kind) and "fan" not in kind:
             found[f"{device.name} {kind}"] = [device / "cur_state"]
     return {name: paths for name, paths in found.items() if paths}
+
+
+def firmware_throttle(root: Path = Path("/")) -> dict[str, int]:
+    """A Raspberry Pi's throttle bits by its program, where its kernel has no file for them; {} elsewhere.
+
+    Costs a process: for a look before and after, never for a slice. Unreadable bits are left out; 0 would be a lie.
+    """
+    if "get_throttled" in throttle_files(root):
+        return {}
+    for place in ("usr/bin/vcgencmd", "opt/vc/bin/vcgencmd"):
+        if (root / place).is_file():
+            try:
+                done = subprocess.run(
+                    [str(root / place), "get_throttled"],
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    timeout=2,
+                    stdin=subprocess.DEVNULL,
+                )
+            except (OSError, subprocess.TimeoutExpired):
+                return {}
+            match = re.fullmatch(r"throttled=0x([0-9a-fA-F]+)", done.stdout.strip())
+            return {"get_throttled": int(match[1], 16)} if match and done.returncode == 0 else {}
+    return {}
 
 
 def _hex(path: Path) -> int | None:

@@ -1,21 +1,27 @@
 """What board is this: the device tree's word first, the vendors' own files after it.
 
 Sources: Devicetree Specification 2.3.1 (`compatible`), NVIDIA L4T (/etc/nv_tegra_release), Raspberry Pi
-revision codes. Experimental on boards that have not been at hand.
+revision codes, the kernel's DMI, devfreq and cpufreq. Experimental on boards that have not been at hand.
+
+The same code runs on the board, over SSH, and on the tree that `edgebench device add` brings from a board
+(devices/dump.py): one board has one identity.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from edgebench.devices import files
+from edgebench.devices import android, cpu, dump, files, jetson
+from edgebench.devices.jetson import l4t as l4t
+from edgebench.devices.jetson import power_mode as power_mode
 
-_CAPABILITY = {"tegra210": "5.3", "tegra186": "6.2", "tegra194": "7.2", "tegra234": "8.7", "tegra264": "11.0"}
-"""CUDA compute capability of each Tegra."""
+GPU_NODES = ("gpu", "gp10b", "gv11b", "ga10b", "gb10b", "gpu-gpc-0", "mali", "v3d")
+"""Names of a graphics processor among the devfreq devices: by its device tree node, or by its own name's end."""
 
 
 def compatible(root: Path = Path("/")) -> tuple[str, ...]:
@@ -38,51 +44,106 @@ def matches(patterns: tuple[str, ...], root: Path = Path("/")) -> bool:
 
 
 def architecture(root: Path = Path("/")) -> str:
-    """ "x86_64", "aarch64", ...: as the kernel says."""
-    return files.text(root / "proc/sys/kernel/arch") or os.uname().machine
+    """ "x86_64", "aarch64", ...: as programs here see it; of another tree, as its kernel said."""
+    # A user-space emulator tells programs its own architecture, while /proc is that of the machine below.
+    here = root == Path("/")
+    return os.uname().machine if here else files.text(root / "proc/sys/kernel/arch") or os.uname().machine
 
 
 def identity(root: Path = Path("/")) -> dict[str, Any]:
-    """The board: `model`, and for a Jetson `module`, `soc`, `l4t`, `compute_capability`; for a Pi `revision`.
+    """The board: `kind`, `model`, `soc`, `cpu`, `clusters`, `memory` in bytes, `power_mode`, `clocks`, `accelerators`.
 
-    Empty on a machine without a device tree. Values are text; what cannot be read is left out.
+    For a Jetson also `module`, `module_name`, `l4t`, `jetpack_hint`, `compute_capability`, `tensorrt`; for a Pi
+    `revision`. `emulated` names the program that stands in for the processor, if one does. What cannot be read is
+    left out: an empty tree has an empty identity.
     """
-    names = compatible(root)
-    found = {"model": files.first(*(base / "model" for base in _tree(root)))}
-    tegra = next((n for n in names if n.startswith("nvidia,tegra")), "")
-    if tegra:
-        soc = tegra.removeprefix("nvidia,")
-        found |= {"kind": "jetson", "soc": soc, "module": _module(root, names), "l4t": l4t(root)}
-        found["compute_capability"] = _CAPABILITY.get(soc, "")
-    elif any(n.startswith("raspberrypi,") for n in names):
+    names, processor = compatible(root), cpu.facts(root)
+    found: dict[str, Any] = {
+        "kind": _kind(names),
+        "model": files.first(*(base / "model" for base in _tree(root))) or _product(root),
+        **jetson.facts(root, names, _tree(root)),
+        **android.here(root),
+        "cpu": processor["cpu_model"],
+        "clusters": [{"core": c["core"], "cpus": len(c["cpus"])} for c in processor["clusters"]],
+        "memory": _memory(root),
+        "power_mode": power_mode(root),
+        "clocks": clocks(root),
+    }
+    if found["kind"] == "raspberry-pi":
         revision = re.search(r"^Revision\s*:\s*(\w+)", files.text(root / "proc/cpuinfo") or "", re.MULTILINE)
-        found |= {"kind": "raspberry-pi", "revision": revision[1] if revision else ""}
+        found |= {"revision": revision[1] if revision else ""}
         found["soc"] = next((n.removeprefix("brcm,") for n in names if n.startswith("brcm,")), "")
     accelerators = [n.removeprefix("accel:") for n in names if n.startswith("accel:")]
     found["accelerators"] = ", ".join(accelerators)
+    found["emulated"] = dump.emulator() if root == Path("/") else ""
     return {key: value for key, value in found.items() if value}
 
 
-def l4t(root: Path = Path("/")) -> str:
-    """NVIDIA's Linux for Tegra release, "36.4.3"; "" where there is none."""
-    line = files.text(root / "etc/nv_tegra_release") or ""
-    match = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", line)
-    if match:
-        return f"{match[1]}.{match[2]}"
-    # Containers and newer images lack that file; the package that carries it is still known to dpkg.
-    status = files.text(root / "var/lib/dpkg/status") or ""
-    match = re.search(r"^Package: nvidia-l4t-core\n(?:.+\n)*?Version: (\d+(?:\.\d+)*)", status, re.MULTILINE)
-    return match[1] if match else ""
+def clocks(root: Path = Path("/")) -> dict[str, list[Any]]:
+    """The limits within which clocks may move, [lowest, highest] in kHz: `cpu` a pair for each kind, `gpu` one pair.
+
+    With the release, the module and the power mode's name they are what a Jetson's figures belong to: names of
+    modes alone mean different things on different modules.
+    """
+    folders = files.matches(root / "sys/devices/system/cpu", "cpu[0-9]*/cpufreq")
+    pairs = [(files.integer(f / "scaling_min_freq"), files.integer(f / "scaling_max_freq")) for f in folders]
+    found: dict[str, list[Any]] = {"cpu": [list(pair) for pair in dict.fromkeys(pairs) if None not in pair]}
+    gpu = gpu_folder(root)
+    if gpu is not None:
+        limits = [files.integer(gpu / "min_freq"), files.integer(gpu / "max_freq")]
+        found["gpu"] = [hz // 1000 for hz in limits if hz is not None] if None not in limits else []
+    return {key: value for key, value in found.items() if value}
 
 
-def _module(root: Path, names: tuple[str, ...]) -> str:
-    """The compute module, "p3767-0005". Model texts change from release to release; this does not."""
-    ids = (files.first(*(base / "nvidia,boardids" for base in _tree(root)))).replace(":", " ").split()
-    for text in (*(n.removeprefix("nvidia,") for n in names if n.startswith("nvidia,p")), *ids):
-        boards = re.findall(r"p?(\d{4}-\d{4})", text)  # "p3768-0000+p3767-0003": the carrier, the module
-        if boards:
-            return f"p{boards[-1]}"
-    return ""
+def gpu_folder(root: Path = Path("/")) -> Path | None:
+    """The devfreq folder of the graphics processor, by its device tree node; None where there is none."""
+    for folder in files.matches(root / "sys/class/devfreq", "*"):
+        node = files.text(folder / "device/of_node/name") or folder.name.rpartition(".")[2]
+        if node in GPU_NODES:
+            return folder
+    return None
+
+
+def runtimes() -> dict[str, str]:
+    """Runtime -> version of this very interpreter, by the names of its installed distributions."""
+    return dict(sorted(dump.runtimes(sys.path).items()))
+
+
+def words(found: dict[str, Any]) -> str:
+    """An identity in one line for a table: "Jetson Orin Nano 8GB, tegra234, 6x Cortex-A78AE, L4T 36.4.3, ..."."""
+    memory = found.get("memory")
+    parts = [
+        found.get("module_name") or found.get("model"),
+        found.get("module"),
+        found.get("soc"),
+        found.get("cpu"),
+        f"{memory / 2**30:.1f} GiB" if memory else "",
+        f"Android {found['release']}" if found.get("release") else "",
+        f"L4T {found['l4t']}" if found.get("l4t") else "",
+        f"JetPack {found['jetpack_hint']}?" if found.get("jetpack_hint") else "",
+        f"compute capability {found['compute_capability']}" if found.get("compute_capability") else "",
+        f"power mode {found['power_mode']}" if found.get("power_mode") else "",
+        f"accelerator {found['accelerators']}" if found.get("accelerators") else "",
+        f"emulated by {found['emulated']}" if found.get("emulated") else "",
+    ]
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _kind(names: tuple[str, ...]) -> str:
+    if any(n.startswith("nvidia,tegra") for n in names):
+        return "jetson"
+    return "raspberry-pi" if any(n.startswith("raspberrypi,") for n in names) else ""
+
+
+def _product(root: Path) -> str:
+    """A PC's vendor and product: never its serial number."""
+    vendor, product = (files.first(root / f"sys/class/dmi/id/{name}") for name in ("sys_vendor", "product_name"))
+    return product if product.startswith(vendor) else f"{vendor} {product}"
+
+
+def _memory(root: Path) -> int | None:
+    match = re.search(r"^MemTotal:\s+(\d+) kB$", files.text(root / "proc/meminfo") or "", re.MULTILINE)
+    return int(match[1]) * 1024 if match else None
 
 
 def _tree(root: Path) -> tuple[Path, Path]:

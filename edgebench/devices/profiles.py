@@ -1,30 +1,35 @@
 """Device profiles: what devices there are, by name, and how each is reached.
 
 The shipped ones lie in profiles/*.toml. A file of the same name in ~/.config/edgebench/devices changes some
-keys of it (the address, mostly); a file of a new name is a new device.
+keys of it (the address, mostly); a file of a new name is a new device. So does a file beside the plan: NAME.toml
+there, or in a folder devices/ there, holds for the plans of that folder only.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from edgebench import toml
 from edgebench.devices import Device, identity
+from edgebench.devices.adb import AdbDevice
 from edgebench.devices.local import LocalDevice
 from edgebench.devices.ssh import SshDevice
 from edgebench.errors import EdgebenchError, PlanError, did_you_mean
-from edgebench.schema import DeviceProfile
+from edgebench.schema import Care, DeviceProfile
 
 SHIPPED = Path(__file__).parent / "profiles"
-TRANSPORTS: dict[str, type[Device]] = {"local": LocalDevice, "ssh": SshDevice}
+TRANSPORTS: dict[str, type[Device]] = {"local": LocalDevice, "ssh": SshDevice, "adb": AdbDevice}
 
 _KEYS: dict[str, Any] = {
-    "transport": str, "description": str, "address": str, "python": str, "workdir": str,
-    "compatible": list, "backends": list, "sensors": list, "setup": list,
+    "transport": str, "description": str, "address": str, "python": str, "workdir": str, "price": float,
+    "compatible": list, "backends": list, "sensors": list, "setup": list, "care": dict,
 }  # fmt: skip
+_CARE: dict[str, Any] = {"cool_to": float, "cool_seconds": float, "lock_clocks": bool}
+assert set(_CARE) == {f.name for f in fields(Care)}
 
 
 def user_folder() -> Path:
@@ -32,32 +37,70 @@ def user_folder() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "edgebench/devices"
 
 
-def names() -> tuple[str, ...]:
-    """Every device that can be named: `local` first, then the shipped ones and the user's, sorted."""
-    found = {p.stem for folder in (SHIPPED, user_folder()) if folder.is_dir() for p in folder.glob("*.toml")}
-    return ("local", *sorted(found - {"local"}))
+def names(beside: Path | None = None) -> tuple[str, ...]:
+    """Every device that can be named: `local` first, then the shipped ones and the user's, sorted.
+
+    `beside` is the folder of the plan, whose own profiles count too.
+    """
+    found = {p.stem for folder in (SHIPPED, user_folder()) for p in _tomls(folder)}
+    return ("local", *sorted((found | set(_beside(beside))) - {"local"}))
 
 
-def find(name: str) -> DeviceProfile:
+def find(name: str, beside: Path | None = None) -> DeviceProfile:
     """The profile of a name. Raises EdgebenchError for an unknown name, and PlanError for a wrong file."""
-    if name not in names():
-        raise EdgebenchError(f'There is no device "{name}".', did_you_mean(name, names()))
+    known = names(beside)
+    if name not in known:
+        raise EdgebenchError(f'There is no device "{name}".', did_you_mean(name, known))
+    return _merged(name, [SHIPPED / f"{name}.toml", user_folder() / f"{name}.toml", *_beside(beside).get(name, ())])
+
+
+def find_shipped(name: str) -> DeviceProfile:
+    """The profile as edgebench ships it, whatever the user made of it."""
+    return _merged(name, [SHIPPED / f"{name}.toml"])
+
+
+def _merged(name: str, paths: list[Path]) -> DeviceProfile:
+    """Later files change keys of earlier ones. Raises PlanError for a wrong file."""
     values: dict[str, Any] = {}
-    for folder in (SHIPPED, user_folder()):
-        path = folder / f"{name}.toml"
+    care: dict[str, Any] = {}
+    for path in paths:
         if path.is_file():
-            values |= _read(path)
+            read = _read(path)
+            care |= read.pop("care", {})
+            values |= read
     values.setdefault("transport", "ssh" if values.get("address") else "local")
-    return DeviceProfile(name=name, **values)
+    return DeviceProfile(name=name, care=Care(**care), **values)
 
 
-def resolve(name: str, root: Path = Path("/")) -> Device:
-    """The device of a name, ready to be used from this machine.
+def _tomls(folder: Path) -> Iterator[Path]:
+    return (p for p in sorted(folder.glob("*.toml")) if p.is_file()) if folder.is_dir() else iter(())
+
+
+def _beside(folder: Path | None) -> dict[str, list[Path]]:
+    """Name -> profiles in the plan's folder: all of its devices/, and of itself what has an address or a transport."""
+    found: dict[str, list[Path]] = {}
+    if folder is not None:
+        here = [p for p in _tomls(folder) if _is_profile(p)]
+        for path in (*_tomls(folder / "devices"), *here):
+            found.setdefault(path.stem, []).append(path)
+    return found
+
+
+def _is_profile(path: Path) -> bool:
+    """Whether a TOML file is about a device: in a folder of plans, most are not, and some may be broken."""
+    try:
+        return bool({"address", "transport"} & toml.read(path).data.keys())
+    except PlanError:
+        return False
+
+
+def resolve(name: str, root: Path = Path("/"), beside: Path | None = None) -> Device:
+    """The device of a name, ready to be used from this machine; `beside` is the plan's folder.
 
     A device that needs an address and has none may still be this very machine: then it is measured here,
     under that name. Raises EdgebenchError when it is neither.
     """
-    profile = find(name)
+    profile = find(name, beside)
     if profile.transport == "local":
         return LocalDevice(profile)
     if profile.address:
@@ -69,9 +112,12 @@ def resolve(name: str, root: Path = Path("/")) -> Device:
     this = f"This machine is not {article} {what} and no" if what else "No"
     raise EdgebenchError(
         f'{this} address is configured for device "{name}".',
-        f"Run edgebench on the board itself, or add the board's address in {user_folder() / name}.toml "
-        '(address = "user@host").',
+        f"Run edgebench on the board itself, or add it: edgebench device add {name} {_example(profile)}",
     )
+
+
+def _example(profile: DeviceProfile) -> str:
+    return "adb:SERIAL" if profile.transport == "adb" else "user@host"
 
 
 def _transport(profile: DeviceProfile) -> type[Device]:
@@ -101,8 +147,24 @@ def _read(path: Path) -> dict[str, Any]:
                 if not isinstance(item, str):
                     problems.add((key, i), f"{key} holds texts in quotes, not {item!r}.")
             value = tuple(value)
+        if key == "care" and isinstance(value, dict):
+            toml.check_table(document, ("care",), value, _CARE, problems)
         values[key] = value
-    if str(values.get("address", "")).startswith("-"):
-        problems.add(("address",), "an address cannot begin with a dash: ssh would take it for an option.")
+    _check_values(values, problems)
     problems.raise_if_any()
     return values
+
+
+def _check_values(values: dict[str, Any], problems: toml.Problems) -> None:
+    """What is of the right type and makes no sense all the same."""
+    if str(values.get("address", "")).startswith("-"):
+        problems.add(("address",), "an address cannot begin with a dash: ssh would take it for an option.")
+    price = values.get("price")
+    if isinstance(price, (int, float)) and not 0 <= price < float("inf"):
+        problems.add(("price",), f"price is what one costs in US dollars, not {price}.")
+    care = values.get("care")
+    care = care if isinstance(care, dict) else {}
+    for key, least, most, unit in (("cool_to", -40, 150, "degrees Celsius"), ("cool_seconds", 0, 86_400, "seconds")):
+        value = care.get(key)
+        if isinstance(value, (int, float)) and not least <= value <= most:
+            problems.add(("care", key), f"{key} must be {least} to {most} {unit}, not {value}.")

@@ -1,166 +1,271 @@
 """A board reached by the system's own OpenSSH: ~/.ssh/config, agents, jump hosts and known_hosts all hold.
 
-Nothing is put into a remote shell but quoted arguments and the profile's own `setup` lines. A host key that
-is not known is refused: the first connection is made, and its key accepted, by the user.
+The remote shell gets the profile's own `setup` lines and one constant program (receive.py); all that varies goes over stdin.
+A host key that is not known, or that has changed, is refused. The board needs ssh, rsync and a Python: edgebench and the
+runtimes are pushed (board_env.py).
 """
 
 from __future__ import annotations
 
+import getpass
 import json
-import re
+import secrets
 import shlex
+import socket
 import subprocess
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from threading import Timer
+from typing import Any, NoReturn
 
-from edgebench.devices import Device
+from edgebench.backend import Backend
+from edgebench.devices import Device, Event, board_env, openssh, push
+from edgebench.devices.link import LEASE_SECONDS, LinkLost, RemoteError, Wire, loader
 from edgebench.devices.local import verify
 from edgebench.errors import EdgebenchError
-from edgebench.schema import SCHEMA, Artifact, Availability, Options
+from edgebench.lines import ChildDied, exit_reason
+from edgebench.measure import pause
+from edgebench.schema import Artifact, Availability, Job, Options, digest, to_json
 
 WORKDIR = "~/.cache/edgebench"
 """Where files go on a board whose profile names no `workdir`."""
 
 CHECK_SECONDS = 30.0
-PUSH_SECONDS = 3600.0
+TAKE_SECONDS = 600.0
+CELL_SECONDS = 7200
+"""A board ends a campaign by itself after so long a cell: the last line of defence, behind the lease."""
 
-_PYTHON = 'python = "/path/to/venv/bin/python"'
-
-# ServerAlive: a dead link is noticed in 10 to 15 s, where the default is to hang; ControlMaster: one login.
-_OPTIONS = {
-    "BatchMode": "yes",
-    "StrictHostKeyChecking": "yes",
-    "ConnectTimeout": "10",
-    "ServerAliveInterval": "5",
-    "ServerAliveCountMax": "2",
-    "ControlMaster": "auto",
-    "ControlPath": "~/.ssh/edgebench-%C",
-    "ControlPersist": "60",
-}
-
-_PROBE = """\
-import json, platform, sys
-found = {"python": platform.python_version(), "machine": platform.machine()}
-try:
-    import edgebench.schema, edgebench.campaign
-    found["schema"] = edgebench.schema.SCHEMA
-except Exception as error:
-    found["error"] = "%s: %s" % (type(error).__name__, error)
-print(json.dumps(found))
-"""
-
-
-class RemoteError(EdgebenchError):
-    """The board could not be reached, or did not do what it was told."""
+BACK_OFF = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 30.0, 30.0)
+"""Pauses between tries when the link broke; they begin anew whenever something got through."""
 
 
 class SshDevice(Device):
     """One board at `profile.address` = [user@]host[:port], or a Host of ~/.ssh/config."""
 
+    _reached = False
+    """Once its runner has answered, a link that does not come up is one that broke."""
+    _trees: tuple[str, ...] = ()
+    """Where the pushed environment and edgebench lie there."""
+    _pushed: tuple[Artifact, ...] = ()
+
     def check(self) -> Availability:
         try:
-            found = self._ask([self.python, "-c", _PROBE], timeout=CHECK_SECONDS)
+            found = self.hello()
+            version, details = f"Python {found['python']}", Options(found)
+            board_env.target(found, self.profile.address)
         except EdgebenchError as error:
             return Availability(ok=False, reason=error.problem, fix=error.fix)
-        version, details = f"Python {found.get('python', '?')}", Options(found)
-        if "error" in found:
-            reason = f"edgebench does not import in {self.python} on {self.profile.address}: {found['error']}."
-            fix = f"Install edgebench there, or name the Python that has it in the profile: {_PYTHON}."
-            return Availability(ok=False, version=version, reason=reason, fix=fix, details=details)
-        if found.get("schema") != SCHEMA:
-            reason = f"{self.profile.address} has another version of edgebench (schema {found.get('schema')})."
-            fix = "Install the same version of edgebench on both sides."
+        if not found["rsync"]:
+            reason, fix = f"There is no rsync on {self.profile.address}.", "Install it there: apt-get install rsync."
             return Availability(ok=False, version=version, reason=reason, fix=fix, details=details)
         return Availability(ok=True, version=version, details=details)
 
+    def hello(self, modules: Sequence[str] = ()) -> Mapping[str, Any]:
+        """What its runner says of the board: Python, libc, machine, workdir, and which modules its Python has.
+
+        Raises RemoteError.
+        """
+        return self.ask({"do": "hello", "modules": list(modules)})
+
     def command(self, argv: Sequence[str]) -> list[str]:
-        match = re.fullmatch(
-            r"(?P<host>(?:[^@\s]+@)?(?:\[[^\]\s]+\]|[^:\s]+))(?::(?P<port>\d+))?", self.profile.address
-        )
-        if match is None or self.profile.address.startswith("-"):
-            raise EdgebenchError(
-                f'"{self.profile.address}", the address of device "{self.name}", is not an SSH address.',
-                'Write it as "user@host" or "user@host:port".',
-            )
-        options = [part for key, value in _OPTIONS.items() for part in ("-o", f"{key}={value}")]
-        port = ["-p", match["port"]] if match["port"] else []
+        host, options = openssh.reach(self.profile.address, self.name)
         # exec: the shell makes way, so that the end of the link ends the program and not a shell around it.
         line = " && ".join([*self.profile.setup, f"exec {shlex.join(argv)}"])
-        return ["ssh", "-T", *options, *port, "--", re.sub(r"[\[\]]", "", match["host"]), line]
+        return ["ssh", "-T", *options, "--", host, line]
+
+    def furnish(self, backends: Mapping[str, Backend], cache: Path) -> None:
+        """Resolve the board's environment here, and push it and edgebench there."""
+        found = self.hello([*(b.module for b in backends.values() if b.module), board_env.CORE])
+        target = board_env.target(found, self.profile.address)
+        if not found["rsync"]:
+            raise RemoteError(f"There is no rsync on {self.profile.address}.", "Install it there, then run again.")
+        wanted = board_env.requirements(backends.values(), found["modules"], target)
+        environment = board_env.wheels(wanted, target, cache)
+        trees = [board_env.code(backends, cache), *([environment] if environment else [])]
+        self._trees = self._push_trees(trees)
 
     def push(self, artifact: Artifact) -> Artifact:
         """Bring the file into <workdir>/store/<sha256>/<name>, unless the board has it already."""
         verify(artifact)
-        found = self._receive(artifact, "ask", None)
-        if "path" not in found:
-            with Path(artifact.path).open("rb") as file:
-                found = self._receive(artifact, "take", file)
-        if "path" not in found:
-            raise RemoteError(
-                f"{Path(artifact.path).name} could not be brought to {self.profile.address}: "
-                f"{found.get('error', 'it did not arrive')}.",
+        file = {"sha256": artifact.sha256, "name": Path(artifact.path).name}
+        for there in self._pushed:  # the cells of a run share their data
+            if (there.sha256, Path(there.path).name) == (file["sha256"], file["name"]):
+                return replace(artifact, path=there.path)
+        asked = self.ask({"do": "ask", "files": [file]})
+        place = asked["files"][0] or self._bring(
+            Path(artifact.path), asked["incoming"], artifact.sha256, {"file": file}
+        )
+        there = replace(artifact, path=place)
+        self._pushed = (*self._pushed, there)
+        return there
+
+    def _push_trees(self, trees: Sequence[Path]) -> tuple[str, ...]:
+        keys = [push.digest_of(tree) for tree in trees]
+        asked = self.ask({"do": "ask", "trees": keys})
+        return tuple(
+            place or self._bring(tree, asked["incoming"], key, {"tree": key})
+            for tree, key, place in zip(trees, keys, asked["trees"], strict=True)
+        )
+
+    def _bring(self, source: Path, incoming: str, key: str, taken: Mapping[str, Any]) -> str:
+        """Bring a file or a folder, and return its path there; a link that breaks is gone on with."""
+        host, options = openssh.reach(self.profile.address, self.name)
+        ssh = shlex.join(["ssh", "-T", *options])
+        for _ in range(2):  # what came damaged is sent once more, from the beginning
+            self._again(lambda: self._rsync(push.rsync(ssh, host, source, f"{incoming}/{key}")))
+            answer = self.ask({"do": "take", **taken}, TAKE_SECONDS)
+            if "path" in answer:
+                return str(answer["path"])
+        raise RemoteError(
+            f"{source.name} arrived damaged on {self.profile.address}, twice.", "Check the board's memory and disk."
+        )
+
+    def _rsync(self, command: Sequence[str]) -> None:
+        try:
+            done = subprocess.run(list(command), capture_output=True, stdin=subprocess.DEVNULL)
+        except FileNotFoundError:
+            raise RemoteError("There is no rsync on this machine.", "Install rsync.") from None
+        if done.returncode:
+            said = done.stderr.decode("utf-8", "replace").strip()
+            if refusal := openssh.refused(self.profile.address, said):
+                raise refusal
+            kind = LinkLost if done.returncode in push.RETRIED and "No space left" not in said else RemoteError
+            last = said.splitlines()[0] if said else f"exit status {done.returncode}"
+            raise kind(
+                f"Files could not be brought to {self.profile.address}: {last.rstrip('.')}.",
                 "Check the free space and the rights of its workdir, then run the same command again.",
             )
-        return replace(artifact, path=str(found["path"]))
 
-    def _receive(self, artifact: Artifact, verb: str, stdin: IO[bytes] | None) -> dict[str, Any]:
-        program = (Path(__file__).parent / "receive.py").read_text(encoding="utf-8")
-        store = f"{self.profile.workdir or WORKDIR}/store"
-        argv = [self.python, "-c", program, store, artifact.sha256, Path(artifact.path).name, verb]
-        return self._ask(argv, timeout=PUSH_SECONDS, stdin=stdin)
+    def ask(self, request: Mapping[str, Any], timeout: float | None = None) -> dict[str, Any]:
+        """One request to the board's runner, tried again when the link breaks. Raises RemoteError."""
+        found: dict[str, Any] = self._again(lambda: self._ask_once(request, timeout or CHECK_SECONDS))
+        return found
 
-    def _ask(self, argv: Sequence[str], *, timeout: float, stdin: IO[bytes] | None = None) -> dict[str, Any]:
-        """Run a short program there and return the JSON object of its only line. Raises RemoteError."""
-        command = self.command(argv)
-        # A file, not a pipe: the connection that ssh leaves in the background would keep a pipe open.
-        with tempfile.TemporaryFile() as stderr:
-            try:
-                done = subprocess.run(
-                    command,
-                    stdin=stdin or subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=stderr,
-                    timeout=timeout,
-                )
-            except FileNotFoundError:
-                raise RemoteError("There is no ssh on this machine.", "Install the OpenSSH client.") from None
-            except subprocess.TimeoutExpired:
-                raise self._unreachable(f"no answer within {timeout:g} s") from None
-            stderr.seek(0)
-            said = stderr.read().decode("utf-8", "replace").strip()
-        return self._parse(done.returncode, done.stdout.decode("utf-8", "replace"), said)
-
-    def _parse(self, code: int, out: str, said: str) -> dict[str, Any]:
-        last = said.splitlines()[-1].strip().rstrip(".") if said else f"exit status {code}"
-        if code == 255:  # ssh's own; every other status is that of the program over there
-            raise self._unreachable(last)
-        if code == 127:
-            raise RemoteError(
-                f"There is no {self.python} on {self.profile.address}.",
-                f"Name one in the profile: {_PYTHON}.",
-            )
-        if code != 0:
-            raise RemoteError(
-                f"{self.profile.address} refused: {last}.", "Check the device's profile and its setup lines."
-            )
-        lines = out.strip().splitlines()
+    def _ask_once(self, request: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+        wire = self._wire(request)
+        watch = Timer(timeout, wire.kill)
+        watch.start()
         try:
-            found = json.loads(lines[-1])
-        except (ValueError, IndexError):
-            found = None
-        if not isinstance(found, dict) or len(lines) != 1:
+            found = next(iter(list(wire.answers())), None)
+        finally:
+            late = not watch.is_alive()
+            watch.cancel()
+            wire.close()
+        if found is None:
+            if late:
+                raise openssh.unreachable(self.profile.address, f"no answer within {timeout:g} s")
+            raise self._ended(wire)
+        self._reached = True
+        if "error" in found:
             raise RemoteError(
-                f"A start-up file of the shell on {self.profile.address} prints text of its own.",
-                "Make its ~/.bashrc silent when it is not interactive: edgebench speaks over that line.",
+                f"{self.profile.address} refused: {found['error']}.",
+                "Check the free space and the rights of its workdir, then run the same command again.",
             )
         return found
 
-    def _unreachable(self, why: str) -> RemoteError:
-        address = self.profile.address
-        return RemoteError(
-            f"{address} cannot be reached: {why}.",
-            f'Make "ssh {address}" work by hand, so that it asks for no host key and no password.',
+    def _ended(self, wire: Wire) -> RemoteError:
+        return openssh.ended(self.profile.address, self.python, wire.code, wire.said, reached=self._reached)
+
+    def _wire(self, request: Mapping[str, Any]) -> Wire:
+        return Wire(self.command(loader(self.python)), self.profile.workdir or WORKDIR, request)
+
+    def _again(self, step: Callable[[], Any]) -> Any:
+        """Do a step, and once more after a pause as often as the link breaks; on the first contact there is no link yet."""
+        for seconds in BACK_OFF:
+            try:
+                return step()
+            except LinkLost:
+                if not self._reached:
+                    raise
+                pause(seconds)
+        return step()
+
+    def conduct(self, job: Job, earlier: Iterable[Event], on_event: Callable[[Event], None]) -> None:
+        """Run the campaign under the board's runner; when the link breaks, connect again and go on with what is known."""
+        request = self._request(job)
+        known = {digest(record): record for record in earlier}
+        results: set[str] = set()
+        tries = 0
+        while True:
+            before = len(known) + len(results)
+            try:
+                return self._campaign(request, job, known, results, on_event)
+            except LinkLost:
+                tries = 0 if len(known) + len(results) > before else tries + 1
+                if tries >= len(BACK_OFF):
+                    raise
+                pause(BACK_OFF[tries])
+
+    def _request(self, job: Job) -> dict[str, Any]:
+        files = {a.sha256: a.path for a in self._pushed}
+        return {
+            "do": "run",
+            "job": job.id,
+            "digest": digest(job),
+            "controller": secrets.token_hex(8),
+            "who": f"{getpass.getuser()}@{socket.gethostname()}",
+            "seconds": (1 + len(job.work)) * (CELL_SECONDS + int(job.protocol.sustained_seconds)),
+            "lease": LEASE_SECONDS,
+            "argv": ["-m", "edgebench.campaign"],
+            "paths": list(self._trees),
+            "files": [{"sha256": sha256, "path": path} for sha256, path in files.items()],
+        }
+
+    def _campaign(
+        self,
+        request: Mapping[str, Any],
+        job: Job,
+        known: dict[str, Event],
+        results: set[str],
+        on_event: Callable[[Event], None],
+    ) -> None:
+        """One connection's part of a campaign: each record and each result is handed over once, whoever tells it again."""
+        wire = self._wire(request)
+        try:
+            for line in (to_json(job), *known.values()):
+                wire.send(json.dumps(line, allow_nan=False, separators=(",", ":")).encode() + b"\n")
+            wire.send(b"\n")
+            with wire.beating():
+                for event in wire.answers():
+                    self._reached = True
+                    if "runner" in event or "error" in event:
+                        self._raise_runner(event)
+                    if event["event"] == "done":
+                        return
+                    if event["event"] == "failed":
+                        raise EdgebenchError(event["reason"], event["fix"])
+                    if _is_new(event, known, results):
+                        on_event(event)
+            raise self._ended(wire)
+        finally:
+            wire.close()
+
+    def _raise_runner(self, event: Event) -> NoReturn:
+        if event.get("runner") == "busy":
+            holder = event["holder"]
+            raise RemoteError(
+                f"{self.profile.address} is busy: {holder.get('who', 'someone')} measures {holder.get('job', 'there')}.",
+                "Wait until that has ended, then go on with this run.",
+            )
+        if event.get("runner") == "ended":
+            raise ChildDied(exit_reason(int(event["code"])), str(event["stderr"]))
+        what = f"{event['path']} is not what was pushed" if "path" in event else str(event.get("error"))
+        raise RemoteError(
+            f"{self.profile.address} refused: {what}.", "Check its disk, then run the same command again."
         )
+
+
+def _is_new(event: Event, known: dict[str, Event], results: set[str]) -> bool:
+    """Whether an event was not handed over before; keeps it in mind."""
+    if event["event"] == "record":
+        key = digest(event["record"])
+        if key in known:
+            return False
+        known[key] = event["record"]
+    elif event["event"] == "result":
+        key = digest(event["result"]["cell"])
+        if key in results:
+            return False
+        results.add(key)
+    return True

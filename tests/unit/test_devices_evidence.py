@@ -143,7 +143,7 @@ def test_a_slice_on_a_jetson_that_ran_into_its_current_limit(tmp_path: Path) -> 
     assert found["steal_s"] == pytest.approx(1.0)
     assert found["others_s"] == pytest.approx(7.0, abs=0.5)
     assert found["pressure_us"] == 400
-    assert found["khz"] == [600_000] * 6
+    assert found["khz"] == [1_344_000] * 6
     assert found["celsius"] == 52.968
     assert found["throttle"] == {"soctherm_oc3_events": 12}, "a faster fan is no throttling"
 

@@ -18,6 +18,7 @@ from edgebench.errors import DataError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data/sysfs"))
 import boards
+import more_boards
 
 RAIL = Path("sys/bus/i2c/devices/1-0040/hwmon/hwmon3")
 
@@ -329,3 +330,46 @@ def test_a_log_that_is_none_is_refused_with_its_row(text: str, said: str, tmp_pa
 def test_a_missing_log_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         MeterCsv(tmp_path / "none.csv")
+
+
+TOTALS: dict[str, tuple[str, str, float] | None] = {
+    "nano": ("ina3221 POM_5V_IN", "module", 2.540),
+    "tx2": ("ina3221 VDD_IN", "module", 2.934),
+    "agx_xavier": ("ina3221 GPU + CPU + SOC + CV + VDDRQ + SYS5V", "module", 19.0 * 0.230 + 5.0 * 0.3),
+    "xavier_nx": ("ina3221 VDD_IN", "module", 3.620),
+    "orin_nano": ("ina3221 VDD_IN", "module", 4.912 * 1.104),
+    "agx_orin": ("ina3221 VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0", "module", 10.0),
+    "agx_thor": ("ina238 VIN", "carrier", 31.5),
+    "pi4": None,
+    "pi5": ("raspberry-pi pmic", "soc", 0.09759316 * 3.719352 + 0.04879658 * 3.310878 + 0.75196 * 0.7201099),
+    "rk3588": None,
+    "meteor_lake": ("rapl package-0", "package", 0.0),
+    "phone": None,
+    "xeon": ("rapl package-0+package-1", "package", 0.0),
+}
+"""The meter of all of a board, its scope, and its watts (a counter begins at no joules); None where there is no meter."""
+
+
+@pytest.mark.parametrize("name", sorted(more_boards.BOARDS))
+def test_the_total_of_every_board(name: str, tmp_path: Path) -> None:
+    expected = TOTALS[name]
+    found = [s for s in sensors.find(more_boards.BOARDS[name](tmp_path)) if s.scope != "rail"]
+    if expected is None:
+        assert found == [], "no meter, no number"
+    else:
+        (meter,) = found
+        assert (meter.name, meter.scope) == expected[:2]
+        assert meter.read() == pytest.approx(expected[2])
+
+
+@pytest.mark.parametrize("name", sorted(more_boards.BOARDS))
+@pytest.mark.parametrize("answer", ["-256", "", "garbage", "9" * 30])
+def test_no_meter_of_any_board_raises_or_lies(name: str, answer: str, tmp_path: Path) -> None:
+    root = more_boards.BOARDS[name](tmp_path)
+    meters = sensors.find(root)
+    power = ("_input", "energy_uj")
+    for path in [p for p in root.rglob("*") if p.is_file() and (p.name.endswith(power) or "in_power" in p.name)]:
+        path.write_text(f"{answer}\n")
+    by_file = [meter for meter in meters if not isinstance(meter, raspberry_pi.Pmic)]
+    assert [meter.read() for meter in by_file] == [None] * len(by_file)
+    assert all(isinstance(s, raspberry_pi.Pmic) for s in sensors.find(root))

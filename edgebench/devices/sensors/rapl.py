@@ -13,6 +13,9 @@ from pathlib import Path
 from edgebench.devices import files
 from edgebench.devices.sensors import Kind, Scope, Sensor
 
+_MOST_UJ = 1 << 62
+"""Where a counter does not tell its range: 64 bits are what the kernel gives, and no machine has used so much."""
+
 
 class Rapl(Sensor):
     """All packages together. Read it more often than it wraps: once a minute is enough for any processor."""
@@ -32,7 +35,8 @@ class Rapl(Sensor):
         now = [files.integer(path) for path, _ in self._zones]
         passed = 0
         for value, last, (_, reach) in zip(now, self._last, self._zones, strict=True):
-            if value is None or value <= 0:  # virtual machines answer 0 for ever
+            # Virtual machines answer 0 for ever, and beyond its range a counter does not count.
+            if value is None or not 0 < value <= (reach or _MOST_UJ):
                 return None
             if last is not None:
                 if value < last and not reach:

@@ -79,6 +79,28 @@ def iio_ina3221(root: Path, address: str, rails: dict[str, int], number: int = 0
     return root / folder
 
 
+def devfreq(root: Path, name: str, node: str, hertz: tuple[int, int, int], load: int | None = None) -> Path:
+    """A graphics processor with (lowest, current, highest) clock; its load from 0 to 1000 where it tells one."""
+    folder = f"sys/class/devfreq/{name}"
+    low, now, high = map(str, hertz)
+    put(root, {f"{folder}/min_freq": low, f"{folder}/cur_freq": now, f"{folder}/max_freq": high})
+    put(root, {f"{folder}/device/of_node/name": f"{node}\0", f"{folder}/governor": "nvhost_podgov"})
+    if load is not None:
+        put(root, {f"{folder}/device/load": str(load)})
+    return root / folder
+
+
+def policy(root: Path, first: int, khz: tuple[int, int, int], governor: str, cpus: int = 1) -> Path:
+    """A clock domain of so many CPUs from `first` on, as a policy and as each CPU's own folder shows it."""
+    base = "sys/devices/system/cpu"
+    values = {"scaling_min_freq": khz[0], "scaling_cur_freq": khz[1], "scaling_max_freq": khz[2]}
+    for folder in (f"{base}/cpufreq/policy{first}", *(f"{base}/cpu{first + n}/cpufreq" for n in range(cpus))):
+        put(root, {f"{folder}/{name}": str(value) for name, value in values.items()})
+        put(root, {f"{folder}/scaling_governor": governor})
+        put(root, {f"{folder}/scaling_available_governors": f"{governor} performance"})
+    return root / f"{base}/cpufreq/policy{first}"
+
+
 def orin_nano(root: Path) -> Path:
     """Jetson Orin Nano 8 GB, JetPack 6: one monitor, whose VDD_IN is the whole module."""
     tree(root, "nvidia,p3768-0000+p3767-0003", "nvidia,p3767-0003", "nvidia,tegra234")
@@ -114,7 +136,9 @@ def orin_nano(root: Path) -> Path:
     modes = "< PM_CONFIG DEFAULT=0 >\n< POWER_MODEL ID=0 NAME=15W >\n< POWER_MODEL ID=2 NAME=MAXN_SUPER >"
     put(root, {"etc/nvpmodel.conf": modes})
     hwmon_ina3221(root, "1-0040", {"VDD_IN": (4912, 1104), "VDD_CPU_GPU_CV": (4904, 320), "VDD_SOC": (4904, 280)})
-    return root
+    devfreq(root, "17000000.gpu", "gpu", (306_000_000, 624_750_000, 1_020_000_000), load=421)
+    policy(root, 0, (729_600, 1_344_000, 1_728_000), "schedutil", 6)
+    return put(root, {"proc/meminfo": "MemTotal:        7802436 kB\nMemAvailable:    5000000 kB"})
 
 
 def agx_orin(root: Path) -> Path:

@@ -1,0 +1,131 @@
+"""The verbs about boards: `devices` lists them, `device add` makes one known, `device dump` packs what one tells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgebench.cli.app import cli
+from edgebench.cli.screen import say, table
+from edgebench.errors import EdgebenchError
+
+if TYPE_CHECKING:
+    from edgebench.devices.introduce import Introduction
+
+ADD_EXAMPLES = """
+\b
+Examples:
+  edgebench device add jetson me@orin          ask the board, show its host key, write its profile
+  edgebench device add lab-7 pi@10.0.0.7:2222  a name of your own
+  edgebench device add phone adb:R5CT123       an Android phone, by its serial number
+"""
+
+
+@cli.command()
+@click.option("--plan", metavar="FILE", help="Also the devices whose profiles lie beside this plan.")
+@click.option("--json", "as_json", is_flag=True, help="For a script.")
+def devices(plan: str | None, as_json: bool) -> None:
+    """The devices that --device can name: what each is, its runtimes, and what it lacks."""
+    from edgebench.devices import survey
+
+    found = survey.devices(Path(plan).parent if plan else None)
+    if as_json:
+        say(json.dumps(found, indent=1, sort_keys=True))
+        return
+    rows = []
+    for d in found:
+        runtimes = ", ".join(f"{name} {version}" for name, version in d["runtimes"].items())
+        way = f"{d['transport']} {d['address']}".strip()
+        state = "ready" if d["ok"] else "reachable" if d["reachable"] else "no"
+        rows.append([d["name"], state, way, d["is"] or d["description"], runtimes or "–"])
+    table(("device", "reachable", "by", "what it is", "runtimes"), rows)
+    for d in found:
+        for missing in d["missing"]:
+            say(f"{d['name']}: {missing['what']}\n    {missing['fix']}")
+
+
+@cli.group(invoke_without_command=True)
+@click.pass_context
+def device(context: click.Context) -> None:
+    """Make a board known, or pack what it tells about itself."""
+    if context.invoked_subcommand is None:
+        say(context.get_help())
+
+
+@device.command(epilog=ADD_EXAMPLES)
+@click.argument("name", metavar="NAME")
+@click.argument("address", metavar="USER@HOST[:PORT] | adb:SERIAL")
+@click.option("--python", default="python3", show_default=True, help="The Python to ask there, 3.6 or newer.")
+@click.option("--fingerprint", metavar="SHA256:...", help="Accept this host key and no other, without a question.")
+@click.option("--price", type=click.FloatRange(min=0), metavar="USD", help="What one costs: for choosing by price.")
+@click.option("--replace", is_flag=True, help="Write a profile anew that is there already.")
+def add(name: str, address: str, python: str, fingerprint: str | None, price: float | None, replace: bool) -> None:
+    """Ask a board who it is, show its host key to confirm, and write its profile."""
+    from edgebench.devices import identity, introduce, profiles
+
+    path = profiles.user_folder() / f"{name}.toml"
+    if path.exists() and not replace:
+        raise EdgebenchError(f"There is a profile {path} already.", "Add --replace to write it anew.")
+    with introduce.meet(name, address, python) as found:
+        say(f"{address} is {identity.words(dict(found.identity)) or 'a board that does not say what it is'}.")
+        introduce.check_kind(name, found)
+        _confirm(found, fingerprint)
+        path = introduce.save(name, found, python, price, replace=replace)
+    say(f"Written: {path}")
+    say(f"Measure on it: edgebench run --device {name}")
+
+
+def _confirm(found: Introduction, fingerprint: str | None) -> None:
+    """Have the host key confirmed by the user, by a fingerprint that they gave, or because ssh knew it already."""
+    if found.board is None:
+        return  # adb has its own question, on the screen of the phone
+    shown = ", ".join(found.fingerprints) or "a key that cannot be shown"
+    if fingerprint is not None:
+        if not any(f.split()[0] == fingerprint.split()[0] for f in found.fingerprints if fingerprint.strip()):
+            raise EdgebenchError(
+                f"The host key of {found.address} is {shown}, and not {fingerprint}.",
+                "Check the address; nothing was written.",
+            )
+    elif found.new:
+        say(f"Its host key is new to this machine: {shown}")
+        say("On the board: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
+        if not _yes("Is that the key of your board?"):
+            raise EdgebenchError(
+                "The host key was not confirmed, and nothing was written.",
+                "Compare it on the board, or give the right one in a script: --fingerprint SHA256:...",
+            )
+    else:
+        say(f"Its host key was known already: {shown}")
+
+
+def _yes(question: str) -> bool:
+    """The user's answer; a script that gives none has not said yes."""
+    try:
+        return click.confirm(question, default=False)
+    except click.Abort:
+        return False
+
+
+@device.command()
+@click.argument("name", metavar="NAME", default="local")
+@click.option("--out", metavar="FILE.tar.gz", help="Where to write it; by default NAME-board.tar.gz here.")
+def dump(name: str, out: str | None) -> None:
+    """Pack the files by which a board tells what it is: no serial number, no address, no key.
+
+    Look through the archive and attach it to an issue: then the next version is tested with your board.
+    """
+    from edgebench.devices import board, identity, profiles
+
+    place = profiles.resolve(name)
+    if place.profile.transport == "adb":
+        raise EdgebenchError(
+            "A dump is made by Python on the board, which adb devices seldom have.", "Dump a device over ssh."
+        )
+    found = board.ask(place.command([place.python, "-c", board.BOOT]), place.profile.address or "this machine")
+    target = Path(out or f"{name}-board.tar.gz")
+    count = board.pack(found, target)
+    say(f"{target}: {count} files of {identity.words(dict(found.identity)) or 'this machine'}.")
+    say("It holds no serial numbers, addresses, host names or keys; look through it before you send it.")

@@ -1,0 +1,92 @@
+"""How the system's own OpenSSH is called, and what its last words mean."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from edgebench.devices.link import LinkLost, RemoteError
+from edgebench.errors import EdgebenchError
+
+SOCKET_ROOM = 107 - len("/") - 40 - len(".0123456789abcdef")
+"""A socket's path holds 107 bytes: what the hash of a connection and ssh's own suffix leave for the folder."""
+
+# ServerAlive: a dead link is noticed in 10 to 15 s, where the default is to hang; ControlMaster: one login.
+OPTIONS = {
+    "BatchMode": "yes",
+    "StrictHostKeyChecking": "yes",
+    "ConnectTimeout": "10",
+    "ServerAliveInterval": "5",
+    "ServerAliveCountMax": "2",
+    "ControlMaster": "auto",
+    "ControlPersist": "60",
+}
+
+
+def reach(address: str, device: str) -> tuple[str, list[str]]:
+    """The host as ssh names it, and the options, from [user@]host[:port]. Raises EdgebenchError for what is no address."""
+    match = re.fullmatch(r"(?P<host>(?:[^@\s]+@)?(?:\[[^\]\s]+\]|[^:\s]+))(?::(?P<port>\d+))?", address)
+    if match is None or address.startswith("-"):
+        raise EdgebenchError(
+            f'"{address}", the address of device "{device}", is not an SSH address.',
+            'Write it as "user@host" or "user@host:port".',
+        )
+    given = {**OPTIONS, "ControlPath": f"{control_folder()}/%C"}
+    options = [part for key, value in given.items() for part in ("-o", f"{key}={value}")]
+    return re.sub(r"[\[\]]", "", match["host"]), [*options, *(["-p", match["port"]] if match["port"] else [])]
+
+
+def control_folder() -> Path:
+    """Where ssh keeps the sockets of its shared connections: a short path, and ours alone."""
+    bases = (os.environ.get("XDG_RUNTIME_DIR") or "/tmp", tempfile.gettempdir(), "/tmp")
+    folders = [Path(base) / f"edgebench-ssh-{os.getuid()}" for base in bases]
+    folder = next((f for f in folders if len(str(f)) <= SOCKET_ROOM), folders[-1])
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
+        raise RemoteError(f"{folder} is not a folder of yours alone.", "Remove it, then run the same command again.")
+    return folder
+
+
+def ended(address: str, python: str, code: int | None, said: str, *, reached: bool) -> RemoteError:
+    """Why a command over ssh ended without an answer, from its exit status and its stderr."""
+    if refusal := refused(address, said):
+        return refusal
+    last = said.splitlines()[-1].strip().rstrip(".") if said else f"exit status {code}"
+    if code == 255:  # ssh's own; every other status is that of the program over there
+        return unreachable(address, last)
+    if code == 127:
+        return RemoteError(
+            f"There is no {python} on {address}.", 'Name one in the profile: python = "/path/to/venv/bin/python".'
+        )
+    if reached and not said:
+        return unreachable(address, "the runner ended without a word")
+    return RemoteError(f"{address} refused: {last}.", "Check the device's profile and its setup lines.")
+
+
+def refused(address: str, said: str) -> RemoteError | None:
+    """What no second try will mend: keys and logins."""
+    if "HOST IDENTIFICATION HAS CHANGED" in said:
+        return RemoteError(
+            f"The host key of {address} has changed: it is another machine or installed anew, or someone is in between.",
+            f'Only if you know why, forget the old key with "ssh-keygen -R HOST" and confirm the new one: ssh {address}',
+        )
+    if "Host key verification failed" in said:
+        return RemoteError(
+            f"The host key of {address} is not known here (Host key verification failed).",
+            f"Compare its fingerprint and accept it once by hand: ssh {address}",
+        )
+    if "Permission denied" in said and "publickey" in said:
+        return RemoteError(
+            f"{address} refuses the login: {said.splitlines()[-1].strip().rstrip('.')}.",
+            f"Give it your public key: ssh-copy-id {address}",
+        )
+    return None
+
+
+def unreachable(address: str, why: str) -> LinkLost:
+    return LinkLost(
+        f"{address} cannot be reached: {why}.",
+        f'Make "ssh {address}" work by hand, so that it asks for no host key and no password.',
+    )

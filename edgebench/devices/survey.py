@@ -1,0 +1,88 @@
+"""Every device that can be named: whether it can be reached, what it is, which runtimes it has, and what it lacks."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from edgebench import plugins
+from edgebench.devices import Device, android, identity, profiles
+from edgebench.devices.adb import AdbDevice
+from edgebench.devices.board import BOOT, Board, ask
+from edgebench.devices.introduce import LEAST_PYTHON, python_of
+from edgebench.devices.local import LocalDevice
+from edgebench.errors import EdgebenchError
+
+AT_ONCE = 8
+
+
+def devices(beside: Path | None = None) -> list[dict[str, Any]]:
+    """One plain mapping a device, in the order of profiles.names, all asked at the same time.
+
+    `ok` (can be measured now), `reachable`, `is` (one line), `identity`, `runtimes` {name: version}, and `missing`, a
+    list of {what, fix} with the command that mends it.
+    """
+    names = profiles.names(beside)
+    with ThreadPoolExecutor(AT_ONCE) as several:
+        return list(several.map(lambda name: _device(name, beside), names))
+
+
+def _device(name: str, beside: Path | None) -> dict[str, Any]:
+    out: dict[str, Any] = {"name": name, "ok": False, "reachable": False, "is": "", "identity": {}, "runtimes": {}}
+    out |= {"transport": "", "address": "", "description": "", "missing": []}
+    try:
+        profile = profiles.find(name, beside)
+        out |= {key: getattr(profile, key) for key in ("transport", "address", "description", "price")}
+        device = profiles.resolve(name, beside=beside)
+        out["transport"] = device.profile.transport
+        if isinstance(device, LocalDevice):
+            _here(device, out)
+        elif isinstance(device, AdbDevice):
+            found = android.identity(device.properties())
+            out |= {"reachable": True, "identity": found, "is": identity.words(found)}
+        else:
+            _there(device, out)
+        ready = device.check()
+        if not ready.ok and not out["missing"]:  # what is known in particular says more
+            out["missing"].append({"what": ready.reason, "fix": ready.fix})
+        out["ok"] = ready.ok
+    except EdgebenchError as error:
+        out["missing"].append({"what": error.problem, "fix": error.fix})
+    return out
+
+
+def _here(device: Device, out: dict[str, Any]) -> None:
+    found, runtimes = identity.identity(), identity.runtimes()
+    out |= {"reachable": True, "identity": found, "is": identity.words(found), "runtimes": runtimes}
+    for name in device.profile.backends:
+        ready = plugins.backend(name).probe()
+        if not ready.ok:
+            out["missing"].append({"what": f"{name}: {ready.reason}.", "fix": ready.fix})
+
+
+def _there(device: Device, out: dict[str, Any]) -> None:
+    """A board over SSH. What it has no runtime for is brought with the first run, if its Python is new enough."""
+    address = device.profile.address
+    board = ask(device.command([device.python, "-c", BOOT]), address)
+    out |= {"reachable": True, "identity": dict(board.identity), "is": identity.words(dict(board.identity))}
+    out["runtimes"] = {**board.runtimes, **({"trtexec": "there"} if board.trtexec else {})}
+    if _minor(board.python) < LEAST_PYTHON:
+        out["missing"].append(_older_python(device, board))
+    if not board.rsync:
+        fix = f"ssh {address} sudo apt-get install rsync"
+        out["missing"].append(
+            {"what": f"There is no rsync on {address}, by which files are brought there.", "fix": fix}
+        )
+
+
+def _older_python(device: Device, board: Board) -> dict[str, str]:
+    address, better = device.profile.address, python_of(board, "")
+    what = f"{device.python} on {address} is Python {board.python}, and measuring needs 3.10."
+    if better:
+        return {"what": what, "fix": f"edgebench device add {device.name} {address} --python {better} --replace"}
+    return {"what": what, "fix": f"ssh {address} sudo apt-get install python3.10"}
+
+
+def _minor(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
