@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomllib
 
 from edgebench import plugins
 from edgebench.cli import cli
+from edgebench.compress import methods
+from edgebench.schema import Options, Step
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-HELD_ELSEWHERE = {"run", "selfcheck", "bench"}
-"""Commands of minutes: tests of their own run them (test_quick, test_bench, test_selfcheck)."""
+HELD_ELSEWHERE = {"run", "selfcheck", "bench", "inspect", "convert"}
+"""Commands of minutes, or of files: tests of their own run them (test_quick, test_bench, test_inspect, ...)."""
 
 
 def examples() -> dict[str, str]:
@@ -65,6 +68,17 @@ def test_the_short_commands_run(edgebench: Callable[..., Any], line: str) -> Non
     done = edgebench(*shlex.split(line)[1:])
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_every_step_that_is_shown_is_one() -> None:
+    shown = re.search(r"<!-- steps -->\n```toml\n(.*?)```", README, re.DOTALL)
+    assert shown
+    steps = tomllib.loads(
+        "steps = [" + ",\n".join(re.sub(r"\s+#.*", "", line) for line in shown[1].splitlines()) + "]"
+    )["steps"]
+    assert len(steps) >= 7
+    for step in steps:
+        methods.parse(Step(method=step.pop("method"), options=Options(step)))
 
 
 def test_every_command_has_a_verb_and_options_that_exist() -> None:
