@@ -26,12 +26,13 @@ TAIL_BYTES = 4000
 
 
 class ChildDied(Exception):
-    """The child ended, hung, or was stopped; `reason` is one clause for a table, `stderr` its last words."""
+    """The child ended, hung, or was stopped; `reason` is one clause for a table, `stderr` its last words, `fix` a sentence."""
 
-    def __init__(self, reason: str, stderr: str = "") -> None:
+    def __init__(self, reason: str, stderr: str = "", fix: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.stderr = stderr
+        self.fix = fix
 
 
 def claim_stdout() -> IO[str]:
@@ -157,8 +158,9 @@ class Child:
         if size > self._memory_limit:
             self.kill()
             raise ChildDied(
-                f"used {size / 2**30:.1f} GiB of memory, over the limit of {self._memory_limit / 2**30:.1f} GiB",
+                f"used {_size(size)} of memory, over the limit of {_size(self._memory_limit)}",
                 self.stderr_tail(),
+                'Give it more, as in [budget] memory = "4 GiB", or measure a smaller network or batch.',
             )
 
     def _died(self) -> ChildDied:
@@ -199,6 +201,10 @@ class Child:
         """End what the child left running: its process group outlives it as long as anything is in it."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
 def exit_reason(code: int) -> str:

@@ -269,6 +269,10 @@ class Job:
     schema: int = SCHEMA
 
 
+NEVER_NEGATIVE = {"size", "memory_peak", "memory_total"}
+"""Of the figures in bytes: a growth of memory may be less than nothing."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
     """A two-sided interval at `confidence` (0.95 = 95 %)."""
@@ -276,6 +280,10 @@ class Interval:
     low: float
     high: float
     confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f"an interval goes from low to high, not from {self.low} to {self.high}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -302,6 +310,8 @@ class Measurement:
                 raise ValueError(f"a measurement needs its {name}")
         if self.value is not None and not math.isfinite(self.value):
             raise ValueError(f"{self.metric}: a figure must be finite, not {self.value}")
+        if self.value is not None and self.value < 0 and (self.unit == "s" or self.metric in NEVER_NEGATIVE):
+            raise ValueError(f"{self.metric}: a time or a size is never negative, as {self.value} is")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

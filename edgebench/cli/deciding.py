@@ -17,6 +17,8 @@ from edgebench.cli.screen import say
 from edgebench.decide.need import LIMITS, MINIMIZE
 
 if TYPE_CHECKING:
+    from edgebench.decide.rows import Row
+    from edgebench.schema import Result
     from edgebench.store import RunFolder
 
 COMPARE_EXAMPLES = """
@@ -94,6 +96,7 @@ def _limits(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @_limits
 @click.option("--runtime", "runtimes", multiple=True, metavar="NAME", help="Only this runtime; may be repeated.")
+@click.option("--model", metavar="NAME", help="Only rows of this network, where the runs hold several.")
 @click.option(
     "--evidence",
     metavar="GRADE",
@@ -109,34 +112,42 @@ def _limits(command: Callable[..., Any]) -> Callable[..., Any]:
 @_results
 @_json
 def choose(
-    runs: Sequence[str], runtimes: Sequence[str], evidence: str | None, minimize: str, results: str, as_json: bool,
-    **limits: str | None,
+    runs: Sequence[str], runtimes: Sequence[str], model: str | None, evidence: str | None, minimize: str, results: str,
+    as_json: bool, **limits: str | None,
 ) -> None:  # fmt: skip
     """Say which row of the runs to ship: what surely keeps to all limits, and is least in one figure."""
     from edgebench.decide import choose_text
     from edgebench.decide.choose import choose as decide
+    from edgebench.decide.doubts import doubts
     from edgebench.decide.need import need
 
     written = {f"--{name.replace('_', '-')}": text for name, text in limits.items()}
     asked = need(written, minimize, evidence, runtimes)
     folders = {(f := open_run(name, results)).path.resolve(): f for name in runs}
-    answer = decide(_rows(list(folders.values()), {x.figure for x in asked.limits}), asked)
+    found = [(f, f.results()) for f in folders.values()]
+    rows = _of_model(_rows(found), model)
+    answer = decide(rows, asked, doubts((f.run, own) for f, own in found))
     _finish(answer, lambda: choose_text.render(answer, _width()), as_json)
 
 
-def _rows(folders: Sequence[RunFolder], figures: set[str]) -> list[Any]:
-    """The rows of all runs. The raw samples are read only where a limit needs what only they know."""
+def _of_model(rows: Sequence[Row], model: str | None) -> list[Row]:
+    from edgebench.errors import EdgebenchError, did_you_mean
+
+    known = {row.axes["model"] for row in rows}
+    if model is not None and model not in known:
+        raise EdgebenchError(f'No row is of the model "{model}".', did_you_mean(model, known))
+    return [row for row in rows if model in (None, row.axes["model"])]
+
+
+def _rows(found: Sequence[tuple[RunFolder, Sequence[Result]]]) -> list[Row]:
+    """The rows of all runs, with what only their raw samples know: the same figures whatever is asked of them."""
     from edgebench.decide import rows
     from edgebench.decide.answers import answers, tail_floors
 
-    found = [(f, f.results()) for f in folders]
     scope = rows.energy_scope([r for _, results in found for r in results])
     out = []
     for folder, results in found:
-        raw = rows.Raw(
-            right=answers(folder.samples()) if "accuracy_drop" in figures else {},
-            floors=tail_floors(folder.samples()) if figures & {"latency_p90", "latency_p99"} else {},
-        )
+        raw = rows.Raw(right=answers(folder.samples()), floors=tail_floors(folder.samples()))
         out += rows.rows(folder.run, results, scope, raw)
     return out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,3 +119,5 @@ def import_file(
         table = build_all([source(folder)])
         written = write_tables(folder, table)
     print_table(table, written)
+    if all(result.status == "failed" for result in found.results):
+        sys.exit(1)

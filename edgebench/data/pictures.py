@@ -156,9 +156,13 @@ def _read(
         try:
             with image.open(io.BytesIO(content)) as opened:
                 picture = opened.convert(mode)
-        except (image.UnidentifiedImageError, OSError) as error:
+        except (OSError, SyntaxError, ValueError) as error:
+            if not path.is_dir():
+                for _ in files:  # to the end: where the archive as a whole is damaged, that is what has to be said
+                    pass
             raise DataError(
-                f"A picture of class {name} in {path} cannot be read: {error}.", "Remove or replace it."
+                f"The picture {name}/{file} in {path} cannot be read: it is damaged, or no picture.",
+                "Remove or replace it.",
             ) from error
         if picture.size != size:
             picture = picture.resize(size, image.Resampling.BILINEAR)

@@ -6,31 +6,33 @@ so that a row that passes keeps to them even where luck ran against it, and what
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from edgebench.decide import flips, settle
+from edgebench.decide.doubts import NONE, Doubts
 from edgebench.decide.judge import Judged, judge, why
 from edgebench.decide.need import Need
 from edgebench.decide.rows import Figure, Row
+from edgebench.decide.show import several
+from edgebench.decide.ties import half_width, settled, tie
 from edgebench.errors import EdgebenchError, did_you_mean
 from edgebench.schema import SCHEMA
-from edgebench.stats import SAME_BAND
 
 EXIT = {"pass": 0, "infeasible": 3, "undecided": 4}
-NOISY = ("latency", "energy", "memory")
-"""Figures with an interval of their own: a difference that is surely within 2 % is the same, as for a verdict."""
 
 
-def choose(rows: Sequence[Row], need: Need) -> dict[str, Any]:
-    """The whole decision as plain JSON, the same for any order of the rows.
+def choose(rows: Sequence[Row], need: Need, doubts: Doubts = NONE) -> dict[str, Any]:
+    """The whole decision as plain JSON, the same for any order of the rows. `doubts`: what stands against the runs' figures.
 
-    Raises EdgebenchError when there is no row, or none of a runtime that was asked for.
+    Raises EdgebenchError when there is no row, none of a runtime that was asked for, or rows of several networks.
     """
     if not rows:
         raise EdgebenchError("There is no row to choose from.", "Name a run with results, like: edgebench choose RUN")
+    _one_network(rows)
     allowed = _allowed(rows, need)
     judged = sorted((judge(row, need) for row in allowed), key=rank)
     passes = [j for j in judged if j.verdict == "pass"]
@@ -44,6 +46,11 @@ def choose(rows: Sequence[Row], need: Need) -> dict[str, Any]:
         "exit_code": EXIT[verdict],
         "need": _need(need),
         "choice": best.row.id if best else None,
+        "provisional": bool(best and best.row.run in doubts.quick),
+        "settled": best is None or settled(best.cost),
+        "half_width": _half_width(best),
+        "again": best.row.again if best else None,
+        "doubts": [{"text": d.text, "runs": list(d.runs)} for d in doubts.told],
         "ties": [j.row.id for j in tied],
         "counts": {v: sum(j.verdict == v for j in judged) for v in ("pass", "fail", "undecided")},
         "excluded": len(rows) - len(allowed),
@@ -62,21 +69,29 @@ def _allowed(rows: Sequence[Row], need: Need) -> list[Row]:
     return [row for row in rows if not need.runtimes or row.runtime in need.runtimes]
 
 
+def _one_network(rows: Sequence[Row]) -> None:
+    """Different networks answer different questions: none of them is a cheaper form of another."""
+    models = sorted({row.axes.get("model", "") for row in rows})
+    if len(models) > 1:
+        named = several([f'"{m}"' for m in models])
+        raise EdgebenchError(
+            f"The rows are of {len(models)} networks, {named}, of which none can stand for another.",
+            "Choose among the rows of one of them: --model NAME",
+        )
+
+
+def _half_width(best: Judged | None) -> float | None:
+    """The relative half-width of the choice's cost; None where it has no interval, or one that reaches zero."""
+    cost = best.cost if best else None
+    found = half_width(cost) if cost is not None else math.inf
+    return found if math.isfinite(found) else None
+
+
 def rank(judged: Judged) -> tuple[int, float, str]:
     """Passes first, then what is undecided, then failures; within them the least cost first, and names last of all."""
     order = ("pass", "undecided", "fail").index(judged.verdict)
     cost = judged.cost.value if judged.cost and judged.cost.value is not None else float("inf")
     return order, cost, judged.row.id
-
-
-def tie(best: Judged, other: Judged, need: Need) -> bool:
-    """Whether the minimized figure does not tell them apart: intervals that meet, or surely within 2 % of each other."""
-    a, b = best.cost, other.cost
-    if a is None or b is None or a.low is None or a.high is None or b.low is None or b.high is None:
-        return True  # what has no interval is not separable
-    if b.low <= a.high:
-        return True
-    return need.minimize in NOISY and a.low > 0 and b.high / a.low <= 1 + SAME_BAND
 
 
 def dominated(judged: Sequence[Judged]) -> dict[str, str]:

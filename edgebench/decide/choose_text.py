@@ -21,6 +21,7 @@ def render(answer: Object, width: int = 100) -> str:
     names = _names(answer)
     parts = [
         show.wrap(sentence(answer, names), width),
+        [line for d in answer["doubts"] for line in show.wrap(_doubt(answer, d), width, "     ", "[!]  ")],
         _facts(answer, width),
         *(_verdict(answer, verdict, names, width) for verdict in TITLES),
         _flips(answer, names, width),
@@ -60,11 +61,26 @@ def sentence(answer: Object, names: Mapping[str, str] | None = None) -> str:
     best = next(r for r in answer["rows"] if r["id"] == answer["choice"])
     cost = best["figures"][answer["need"]["minimize"]]
     tied = [names[i] for i in answer["ties"]]
-    said = (
-        f"Ship {names[best['id']]}: {_figure(answer['need']['minimize'], cost)}, the least {least} of {counts['pass']}"
-    )
+    if not answer["settled"]:
+        return _unsettled(answer, names[best["id"]], cost, least)
+    ship = "Provisionally: ship" if answer["provisional"] else "Ship"
+    said = f"{ship} {names[best['id']]}: {_figure(answer['need']['minimize'], cost)}, the least {least} of {counts['pass']}"
     said += f" {'row' if counts['pass'] == 1 else 'rows'} that {'passes' if counts['pass'] == 1 else 'pass'}"
     return f"{said}; in {least} it cannot be told from {show.several(tied)}." if tied else f"{said}."
+
+
+def _unsettled(answer: Object, name: str, cost: Object, least: str) -> str:
+    """The row that comes first is known too badly to be shipped for it."""
+    wide = f"± {percent(answer['half_width'], 0)}" if (answer["half_width"] or 9) <= 1 else "± more than 100 %"
+    longer = f"measure longer{': ' + answer['again'] + ' --precise' if answer['again'] else ''}"
+    return f"Not settled: {name} has the least {least} of the rows that pass, but it is only known to {wide}; {longer}"
+
+
+def _doubt(answer: Object, doubt: Object) -> str:
+    """A doubt, with the runs that it is about where others are free of it."""
+    runs = {r["run"] for r in answer["rows"]}
+    about = [plain(run) for run in doubt["runs"] if run in runs]
+    return doubt["text"] if len(about) == len(runs) else f"{', '.join(about) or 'not chosen from'}: {doubt['text']}"
 
 
 def _figure(key: str, figure: Object | None) -> str:
@@ -84,8 +100,7 @@ def _figure(key: str, figure: Object | None) -> str:
 def _facts(answer: Object, width: int) -> list[str]:
     need, counts = answer["need"], answer["counts"]
     limits = [
-        f"{LABELS[x['figure']]} {'≤' if x['sense'] == 'max' else '≥'} {value(x['figure'], x['bound'])}"
-        for x in need["limits"]
+        f"{LABELS[x['figure']]} {'≤' if x['sense'] == 'max' else '≥'} {plain(x['asked'])}" for x in need["limits"]
     ]
     asked = ", ".join(limits) if limits else "no limit"
     grade = {"measured": "measured only", "roofline": "of any grade"}.get(
@@ -99,6 +114,10 @@ def _facts(answer: Object, width: int) -> list[str]:
         rows += f"; {answer['excluded']} of other runtimes not looked at"
     letters = [f"[{show.GRADES[g]}] {g}" for g in answer["evidence"] if show.GRADES[g]]
     runs = [f"{tag} {plain(run)}" for run, tag in _tags(answer).items()]
+    if any(x["figure"] == "memory" for x in need["limits"]) or need["minimize"] == "memory":
+        letters.append(
+            "memory is taken to repeat within 0.4 % of the whole process, as measured from process to process"
+        )
     told = (("need  ", asked), ("rows  ", rows), ("runs  ", ", ".join(runs)), ("marks ", ", ".join(letters)))
     return [line for name, words in told if words for line in show.wrap(words, width, "      ", name)]
 
@@ -169,7 +188,7 @@ def _flips(answer: Object, names: Mapping[str, str], width: int) -> list[str]:
 
 def _limit(x: Object, loosen: bool) -> str:
     sense = LIMITS[x["option"]].sense
-    bound = value(x["figure"], x["to"])
+    bound = x["to_text"]
     if loosen:
         return f"{x['option']} {'raised' if sense == 'max' else 'lowered'} to {bound}"
     return f"{x['option']} {'under' if sense == 'max' else 'over'} {bound}"

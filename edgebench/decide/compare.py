@@ -50,6 +50,12 @@ def compare(a: Side, b: Side, rights: Rights = ({}, {}), strict: bool = False) -
             + (f", and {len(differing) - 1} more differ." if len(differing) > 1 else "."),
             "Measure both alike, or leave out --strict.",
         )
+    missing = sum(r.status == "ok" for r in only_a)
+    if strict and missing:
+        raise EdgebenchError(
+            f"{missing} of the {len(a.results)} cells of {a.run.id} have no result in {b.run.id}.",
+            f"Measure them, if it was cut off, with: edgebench run --resume {b.run.id}",
+        )
     same_run = a.run == b.run and a.results == b.results
     rows = [_figures(x, y, rights, same_run) for x, y in pairs]
     rows = _corrected(rows)
@@ -166,7 +172,8 @@ def _answer(
     figures = [f for row in rows for f in row["figures"]]
     regressions = sum(f["regression"] for f in figures) + sum(r["verdict"] == "regression" for r in rows)
     unresolved = sum(f["verdict"] == "unresolved" for f in figures) + sum(r["verdict"] == "unresolved" for r in rows)
-    exit_code = 1 if regressions else 4 if unresolved or not figures else 0
+    missing = sum(r.status == "ok" for r in only_a)
+    exit_code = 1 if regressions else 4 if unresolved or missing or not figures else 0
     counts: dict[str, dict[str, int]] = {}
     for metric in dict.fromkeys(f["metric"] for f in figures):
         counts[metric] = dict(Counter(f["verdict"] for f in figures if f["metric"] == metric))
@@ -177,6 +184,8 @@ def _answer(
         "exit_code": exit_code,
         "regressions": regressions,
         "unresolved": unresolved,
+        "missing": missing,
+        "cells_of_a": len(a.results),
         "same_run": same_run,
         "comparable": not differing,
         "differences": [dataclasses.asdict(d) for d in differing],

@@ -28,22 +28,34 @@ def render(answer: Object, width: int = 100) -> str:
 
 
 def sentence(answer: Object) -> str:
-    """The answer in one sentence."""
-    pairs = len(answer["rows"])
+    """The answer in one sentence, behind what is missing."""
+    pairs, missing = len(answer["rows"]), answer["missing"]
     if not pairs:
-        return "Nothing can be compared: no cell is in both runs."
+        both = f"edgebench report {plain(answer['a']['run'])} {plain(answer['b']['run'])}"
+        return f"Nothing can be compared: no cell is in both runs; to see them side by side: {both}"
+    return (f"{missing} of {answer['cells_of_a']} cells of A have no result in B. " if missing else "") + _verdict(
+        answer
+    )
+
+
+def _verdict(answer: Object) -> str:
+    pairs = len(answer["rows"])
     said = [f"{n} {metric} {verdict}" for metric, verdicts in answer["counts"].items() for verdict, n in verdicts.items()
             if verdict not in ("same", "unresolved")]  # fmt: skip
     changes = f" ({', '.join(map(_flat, said))})" if said else ""
     broken = sum(r["verdict"] == "regression" for r in answer["rows"])
-    changes += f", and {count(broken, 'cell')} failed" if broken else ""
     of = f"of {sum(len(r['figures']) for r in answer['rows'])} figures in {count(pairs, 'pair')}"
     if answer["exit_code"] == 1:
-        return f"B is a regression: {answer['regressions']} {of} {'is' if answer['regressions'] == 1 else 'are'} worse{changes}."
+        worse = answer["regressions"] - broken
+        told = [f"{worse} {of} {'is' if worse == 1 else 'are'} worse{changes}"] if worse else []
+        told += [f"{broken} of {count(pairs, 'cell')} failed"] if broken else []
+        return f"B is a regression: {', and '.join(told)}."
     if answer["unresolved"]:
         return f"No regression was found, but {answer['unresolved']} {of} stay unresolved{changes}."
     if answer["exit_code"] == 4:
         return f"Nothing can be compared: none of the {count(pairs, 'pair')} has a figure in both runs."
+    if missing := answer["missing"]:
+        return f"No regression in the {count(pairs, 'pair')} that both have, which says nothing of the other {missing}{changes}."
     return f"No regression: {of.removeprefix('of ')}, {'none worse' + changes if said else 'all the same'}."
 
 

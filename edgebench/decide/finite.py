@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 
 from edgebench import stats
+from edgebench.metrics.latency import interval_of
 from edgebench.schema import Measurement
 
 
 def ends(m: Measurement) -> tuple[float, float] | None:
     """Both ends of the interval; Wilson's for a share of `n` right answers that has none of its own."""
-    if (
-        m.interval
-        and math.isfinite(m.interval.low)
-        and math.isfinite(m.interval.high)
-        and m.interval.low <= m.interval.high
-    ):
-        return m.interval.low, m.interval.high
+    found = interval_of(m)
+    if found and math.isfinite(found.low) and math.isfinite(found.high) and found.low <= found.high:
+        return found.low, found.high
     if m.metric == "accuracy" and m.value is not None and m.n > 0:
         return stats.wilson(min(m.n, max(0, round(m.value * m.n))), m.n)
     return None

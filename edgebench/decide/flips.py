@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from edgebench.decide import show
 from edgebench.decide.judge import Judged, slack
 from edgebench.decide.need import Limit, Need
 from edgebench.decide.rows import Figure
+from edgebench.decide.ties import paired
 
 
 def flips(
@@ -22,7 +24,7 @@ def flips(
     return {
         "tighten": sorted((t for t in tighten if t), key=lambda t: (t["slack"], t["option"])),
         "loosen": sorted(loosen, key=lambda t: (t["by"], t["option"])),
-        "runner_up": _runner_up(best, apart[0]) if best and apart else None,
+        "runner_up": _runner_up(best, apart[0], need) if best and apart else None,
     }
 
 
@@ -37,9 +39,12 @@ def _tightened(limit: Limit, passes: Sequence[Judged], best: Judged | None) -> d
     if edge is None or best is None:
         return None
     sign = 1 if limit.sense == "max" else -1
+    written = show.edge(limit.figure, edge, up=limit.sense == "min")
+    if written is None or edge <= 0:
+        return None  # there is no tighter limit to write
     after = next((j for j in passes if (w := _worst(limit, j)) is not None and sign * w < sign * edge), None)
     return {
-        "option": limit.option, "figure": limit.figure, "to": edge, "slack": slack(limit, edge),
+        "option": limit.option, "figure": limit.figure, "to": edge, "to_text": written, "slack": slack(limit, edge),
         "gives": after.row.id if after else None,
     }  # fmt: skip
 
@@ -49,7 +54,7 @@ def _loosened(
 ) -> dict[str, Any] | None:
     """The least loosening of this limit alone that lets in a row which would then be chosen."""
     bar = best.cost.value if best and best.cost and best.cost.value is not None else math.inf
-    found: list[tuple[float, str, Judged, float]] = []
+    found: list[tuple[float, float, str, Judged, float]] = []
     for j in judged:
         others = [c for c in j.checks if c.limit is not limit]
         if j.verdict == "pass" or j.row.status != "ok" or j.cost is None or j.cost.value is None or j.cost.value >= bar:
@@ -58,17 +63,23 @@ def _loosened(
         own = next(c for c in j.checks if c.limit is limit)
         if edge is None or own.missing not in ("", "straddles") or any(c.verdict != "pass" for c in others):
             continue
-        found.append((-slack(limit, edge), j.row.id, j, edge))
+        found.append((-slack(limit, edge), j.cost.value, j.row.id, j, edge))
     if not found:
         return None
-    by, _, gained, edge = min(found, key=lambda f: f[:2])
-    return {"option": limit.option, "figure": limit.figure, "to": edge, "by": by, "gives": gained.row.id}
+    by, _, _, gained, edge = min(found, key=lambda f: f[:3])
+    written = show.edge(limit.figure, edge, up=limit.sense == "max")
+    if written is None:
+        return None
+    return {
+        "option": limit.option, "figure": limit.figure, "to": edge, "to_text": written, "by": by, "gives": gained.row.id,
+    }  # fmt: skip
 
 
-def _runner_up(best: Judged, second: Judged) -> dict[str, Any]:
+def _runner_up(best: Judged, second: Judged, need: Need) -> dict[str, Any]:
     """The next row behind the choice and its ties; `distance` is the least that it surely costs more, as a share."""
     a, b = best.cost, second.cost
     gap = None
     if a and b and a.high and b.low is not None:
-        gap = b.low / a.high - 1
+        ratio = paired(best.row, second.row) if need.minimize == "latency" else None
+        gap = (ratio[0] if ratio else b.low / a.high) - 1
     return {"id": second.row.id, "distance": gap}

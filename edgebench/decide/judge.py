@@ -7,7 +7,8 @@ from typing import Literal
 
 from edgebench.decide.need import Limit, Need
 from edgebench.decide.rows import Figure, Row
-from edgebench.decide.show import LABELS, value
+from edgebench.decide.show import LABELS, beside, value
+from edgebench.report.text import plain
 
 Verdict = Literal["pass", "fail", "undecided"]
 Missing = Literal["", "absent", "withheld", "grade", "interval", "straddles"]
@@ -92,7 +93,10 @@ def why(judged: Judged, need: Need) -> str:
         if judged.verdict == "pass":
             return "There is no limit to keep to."
         return _missing_cost(judged.row.figures.get(need.minimize), need)
-    return sentence(judged.binding, judged.row.figures.get(judged.binding.limit.figure), need)
+    told = [judged.binding]
+    if judged.verdict == "fail":
+        told += [c for c in judged.checks if c.verdict == "fail" and c is not judged.binding]
+    return " ".join(sentence(c, judged.row.figures.get(c.limit.figure), need) for c in told)
 
 
 def _reason(reason: str) -> str:
@@ -114,7 +118,7 @@ def _withheld(figure: Figure | None) -> str:
 def sentence(check: Check, figure: Figure | None, need: Need) -> str:
     """`Its p99 may be 64.4 µs, over the limit of 60 µs.`"""
     key = check.limit.figure
-    name, bound = LABELS[key], value(key, check.limit.bound)
+    name, bound = LABELS[key], plain(check.limit.asked)
     if figure is None or figure.value is None:
         return f"Its {name} is missing: {_withheld(figure)}."
     if check.missing == "grade":
@@ -124,10 +128,14 @@ def sentence(check: Check, figure: Figure | None, need: Need) -> str:
     high = check.limit.sense == "max"
     worst, best = (figure.high, figure.low) if high else (figure.low, figure.high)
     beyond = "over" if high else "under"
+
+    def told(x: float | None) -> str:
+        return value(key, x) if x is None else beside(key, x, check.limit.bound)
+
     if check.verdict == "pass":
-        return f"Its {name} is {'at most' if high else 'at least'} {value(key, worst)}; the limit is {bound}."
+        return f"Its {name} is {'at most' if high else 'at least'} {told(worst)}; the limit is {bound}."
     if check.verdict == "fail":
-        return f"Its {name} is {'at least' if high else 'at most'} {value(key, best)}, {beyond} the limit of {bound}."
+        return f"Its {name} is {'at least' if high else 'at most'} {told(best)}, {beyond} the limit of {bound}."
     if figure.value == worst:  # a percentile: its figure is the bound itself
-        return f"Its {name} lies between {value(key, best)} and {value(key, worst)}, and so does the limit of {bound}."
-    return f"Its {name}, {value(key, figure.value)}, may be {value(key, worst)}, {beyond} the limit of {bound}."
+        return f"Its {name} lies between {told(best)} and {told(worst)}, and so does the limit of {bound}."
+    return f"Its {name}, {value(key, figure.value)}, may be {told(worst)}, {beyond} the limit of {bound}."

@@ -34,7 +34,9 @@ LIMITS: Mapping[str, LimitKind] = {
     "--max-accuracy-drop": LimitKind(
         "accuracy_drop", "max", "share", "Accuracy lost against the uncompressed fp32 row, like 0.01 or 1%."
     ),
-    "--max-memory": LimitKind("memory", "max", "bytes", "Peak memory above the imports, like 64MiB."),
+    "--max-memory": LimitKind(
+        "memory", "max", "bytes", "Peak memory above the imports, like 64MiB; taken to repeat within 0.4 %."
+    ),
     "--max-energy": LimitKind("energy", "max", "energy", "Energy of one inference, from a meter, like 50mJ."),
     "--max-size": LimitKind("size", "max", "bytes", "Bytes of the model file, like 1MB."),
     "--min-fps": LimitKind("throughput", "min", "rate", "Inferences a second of one stream, like 30."),
@@ -83,7 +85,9 @@ def need(
     if minimize not in MINIMIZE:
         raise EdgebenchError(f'There is no figure "{minimize}" to minimize.', did_you_mean(minimize, MINIMIZE))
     if least is not None and least not in GRADES:
-        raise EdgebenchError(f'There is no grade of evidence "{least}".', did_you_mean(least, GRADES))
+        near = did_you_mean(least, GRADES)
+        known = near if near.startswith("Did") else f"From the best to the least: {', '.join(GRADES)}."
+        raise EdgebenchError(f'There is no grade of evidence "{least}".', known)
     found: dict[str, Any] = {} if least is None else {"least": least}
     return Need(
         limits=tuple(limit(option, text) for option, text in limits.items() if text is not None),

@@ -47,6 +47,10 @@ class Row:
     """The command that measures it again, to which options can be added."""
     parent: str = ""
     """The row against which its accuracy drop is counted."""
+    baseline: str = ""
+    """The cell beside which it was measured."""
+    ratio: tuple[float, float] | None = None
+    """Both ends of how many times as fast as the baseline it is, from pairs of processes."""
 
     @property
     def runtime(self) -> str:
@@ -89,11 +93,21 @@ def _row(run: Run, result: Result, parent: Result | None, scope: str | None, raw
         figures=_figures(run, result, parent, scope, raw) if result.status == "ok" else {},
         again=again(run),
         parent=parent.cell.id if parent else "",
+        baseline=result.baseline or "",
+        ratio=_ratio(result),
     )
 
 
+def _ratio(result: Result) -> tuple[float, float] | None:
+    found = result.get("speedup")
+    known = ends(found) if found is not None and found.value is not None else None
+    return known if known is not None and known[0] > 0 else None
+
+
 def again(run: Run) -> str:
-    """The command that would measure this run's plan once more."""
+    """The command that would measure this run's plan once more; empty for figures that others published."""
+    if run.plan.get("imported"):
+        return ""  # by others, and not here
     name = str(run.plan.get("name") or "")
     model = run.plan.get("model")
     if name == "bench" and isinstance(model, Mapping):

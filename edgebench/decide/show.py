@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
+from edgebench.decide import units
 from edgebench.report import text
 from edgebench.report.text import MISSING
 
@@ -43,6 +45,58 @@ def joules(x: float) -> str:
 def _joule_unit(x: float) -> tuple[float, str]:
     units = ((1.0, "J"), (1e3, "mJ"), (1e6, "µJ"))
     return next((u for u in units if float(f"{x * u[0]:.3g}") >= 1), units[-1])
+
+
+def beside(key: str, x: float, bound: float) -> str:
+    """A figure with the digits that tell it from a limit: 31.52 µs beside a limit of 31.5 µs."""
+    shown = value(key, x)
+    for digits in range(4, 18):
+        if x == bound or _side(_read(key, shown), bound) == _side(x, bound):
+            break
+        shown = _digits(key, x, digits)
+    return shown
+
+
+def _side(x: float, bound: float) -> int:
+    return (x > bound) - (x < bound)
+
+
+def _read(key: str, shown: str) -> float:
+    """A figure as `value` writes it, read as a limit would be; any share, since a drop may be less than nothing."""
+    number, _, unit = shown.partition(" ")
+    return float(Decimal(number) * Decimal(units.UNITS[_KINDS[key]][unit]))
+
+
+def _digits(key: str, x: float, digits: int) -> str:
+    unit = value(key, x).partition(" ")[2]
+    scaled = Decimal(repr(x)) / Decimal(units.UNITS[_KINDS[key]][unit])
+    return f"{scaled:.{text.decimals(float(scaled), digits)}f} {unit}".rstrip()
+
+
+def edge(key: str, x: float, up: bool) -> str | None:
+    """A limit to write that is not below (`up`) or not above `x`: rounded outwards, so that following it works.
+
+    None where no limit can be written, as for a share above 1 or below 0.
+    """
+    unit = value(key, x).partition(" ")[2]
+    factor = Decimal(units.UNITS[_KINDS[key]][unit])
+    scaled = Decimal(repr(x)) / factor
+    step = Decimal(1).scaleb(-text.decimals(float(scaled)))
+    for _ in range(2):
+        rounded = scaled.quantize(step, rounding=ROUND_CEILING if up else ROUND_FLOOR)
+        found = float(rounded * factor)
+        if found < 0 or (_KINDS[key] == "share" and found > 1):
+            return None
+        if found >= x if up else found <= x:
+            return f"{rounded:f} {unit}".rstrip()
+        scaled += step if up else -step  # what was lost in the division
+    return None
+
+
+_KINDS: Mapping[str, units.Kind] = {
+    "latency": "time", "latency_p90": "time", "latency_p99": "time", "accuracy": "share", "accuracy_drop": "share",
+    "memory": "bytes", "energy": "energy", "size": "bytes", "throughput": "rate", "price": "price",
+}  # fmt: skip
 
 
 def span(key: str, x: float, low: float, high: float) -> str:

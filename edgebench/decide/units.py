@@ -46,6 +46,9 @@ def parse(text: str, kind: Kind, option: str = "") -> float:
     if found is None:
         raise EdgebenchError(f'{where}"{text}" is not {name}.', f"Write a number and its unit, like {example}.")
     number, unit = found[1], found[2]
+    if re.match(r",\d", unit):
+        point = text.strip().replace(",", ".", 1)
+        raise EdgebenchError(f'{where}"{text}" has a comma.', f"The decimal sign is a point: {point}.")
     if unit not in UNITS[kind]:
         raise _unknown_unit(where, text, unit, kind)
     value = float(Decimal(number) * Decimal(UNITS[kind][unit]))

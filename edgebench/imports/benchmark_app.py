@@ -37,7 +37,9 @@ def recognizes(source: Source) -> bool:
     data = loaded(source.text) if source.text.lstrip().startswith("{") else None
     if isinstance(data, dict):
         return "execution_results" in data
-    return "[Step 10/11]" in source.text or source.text.startswith(("Command line parameters", "Configuration setup"))
+    printed = re.search(r"\[ INFO \] (?:Execution Devices|Count: +\d+ iterations|Throughput: +[\d.]+ FPS)", source.text)
+    start = source.text.startswith(("Command line parameters", "Configuration setup"))
+    return start or printed is not None or "[Step 10/11]" in source.text
 
 
 def read(source: Source) -> list[Result]:

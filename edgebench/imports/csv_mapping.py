@@ -103,6 +103,8 @@ def _told(source: Source, words: str, head: list[str]) -> _Column:
         raise StoreError(f'{source.path} has no column "{column}".', did_you_mean(column, head))
     suffix = (unit or _split(column)[1]).lower()
     wanted = UNITS.get(metric)
+    if wanted is None and did_you_mean(metric, UNITS).startswith("Did you mean"):
+        raise StoreError(f'There is no metric "{metric}".', did_you_mean(metric, UNITS))
     if suffix not in FACTORS:
         fix = f"Add it, like --map {metric}={column}:{'ms' if wanted in (None, 's') else wanted}; {did_you_mean(suffix, FACTORS)}"
         raise StoreError(f'The unit of the column "{column}" is not known.', fix)
@@ -112,6 +114,15 @@ def _told(source: Source, words: str, head: list[str]) -> _Column:
             f'"{suffix}" is no unit of {metric}.', f"{metric} is held in {wanted}; name the unit of the column."
         )
     return _Column(metric, column, found, factor)
+
+
+def _check_share(column: _Column, value: float, said: str) -> None:
+    """Refuse a share of answers that is more than all of them."""
+    if column.metric in ("accuracy", "agreement") and value > 1:
+        raise StoreError(
+            f"{said}, column {column.name}: {value:.3g} is more than all answers.",
+            f"Name the unit of the column, like --map {column.metric}={column.name}:%, or mend the file.",
+        )
 
 
 def _row(
@@ -130,7 +141,7 @@ def _row(
         recipe=word("variant", "as published"),
         backend=word("runtime", "not named"),
         device=source.known.device or word("device", "unknown"),
-        precision=source.known.precision or word("precision", "fp32"),
+        precision=source.known.precision or word("precision", "not named"),
         batch=count("batch"),
         threads=count("threads"),
     )
@@ -138,5 +149,6 @@ def _row(
     for column in columns:
         value = number((line.get(column.name) or "").strip())
         if value is not None:
+            _check_share(column, value * column.factor, said)
             figures.append(figure(column.metric, column.unit, value * column.factor, f"{said}, column {column.name}"))
     return row(cell, figures, source=said)

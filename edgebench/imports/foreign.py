@@ -133,7 +133,7 @@ def row(
 
 
 def precision_in(words: str) -> str:
-    """`int8` from "TensorFlow Int8 Quantization" or "model_quant.tflite"; fp32 where nothing says otherwise."""
+    """`int8` from "TensorFlow Int8 Quantization" or "model_quant.tflite"; `not named` where nothing says it."""
     low = words.lower()
     for name, pattern in (
         ("int8", r"int-?8|uint8|w8a8|quant|(?<![a-z])i8"),
@@ -143,4 +143,4 @@ def precision_in(words: str) -> str:
     ):
         if re.search(pattern, low):
             return name
-    return "fp32"
+    return "fp32" if re.search(r"fp32|float32|f32|float(?!1)", low) else "not named"

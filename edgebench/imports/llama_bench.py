@@ -59,7 +59,7 @@ def _row(source: Source, test: dict[str, Any]) -> Result:
         recipe="as published",
         backend="llama.cpp",
         device=source.known.device or where or "unknown",
-        precision=source.known.precision or (kind[2].lower() if len(kind) > 2 else "fp32"),
+        precision=source.known.precision or (kind[2].lower() if len(kind) > 2 else "not named"),
         threads=int(threads) if threads and threads >= 1 else 1,
         options=Options({k: v for k, v in told.items() if v not in (None, "", False)}),
     )

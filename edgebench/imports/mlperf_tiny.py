@@ -48,7 +48,9 @@ def _measured(folder: Path) -> Iterator[Path]:
 def _row(source: Source, path: Path, text: str) -> Result:
     benchmark, system = _at(path, 1), _at(path, 2)
     facts = _system(source, path, system)
-    said = f"MLPerf Tiny, {facts.get('Submitter') or 'submitter not named'}, {facts.get('Division') or 'division not named'}"
+    division, submitter = _entered(path)
+    said = f"MLPerf Tiny, {facts.get('Submitter') or submitter or 'submitter not named'}"
+    said += f", {facts.get('Division') or division or 'division not named'}"
     said += f", {system or source.path.name}"
     median, found = _MEDIAN.search(text), []
     throughput = number(median[1]) if median else None
@@ -81,6 +83,15 @@ def _at(path: Path, up: int) -> str:
     parts = path.resolve().parts
     inside = len(parts) > up + 2 and parts[-2] in ("performance", "accuracy", "energy")
     return parts[-2 - up] if inside else ""
+
+
+def _entered(path: Path) -> tuple[str, str]:
+    """`closed` and `STMicroelectronics` of closed/STMicroelectronics/results/...; empty for a file that lies elsewhere."""
+    parts = path.resolve().parts
+    for place in range(len(parts) - 2, 1, -1):
+        if parts[place] == "results" and parts[place - 2].lower() in ("open", "closed"):
+            return parts[place - 2].lower(), parts[place - 1]
+    return "", ""
 
 
 def _system(source: Source, path: Path, system: str) -> dict[str, Any]:

@@ -19,6 +19,9 @@ LEAST_CLEAN = 5
 """Fewer clean calls than this make no median of a generation."""
 ISOLATED_CLEAN_SHARE = 0.9
 """On an isolated rung, with this share of clean samples, all samples may speak (protocol, item 8)."""
+FEW_PROCESSES, LEAST_HALF_WIDTH = 3, 0.02
+"""Fewer processes than this, or an interval of no width, may agree by chance or by the clock's step: that is no certainty. Their
+interval is at least as wide as the band within which two latencies are called the same."""
 
 
 @dataclass(frozen=True)
@@ -147,8 +150,25 @@ def _median(judged: Sequence[Generation]) -> Measurement:
     if not medians:
         return Measurement(**common, note="no sample ran undisturbed")
     low, high = stats.geometric_interval(medians)
-    interval = Interval(low=low, high=high) if low is not None and high is not None else None
-    return Measurement(**common, value=stats.geometric_mean(medians), samples=tuple(medians), interval=interval)
+    value, interval = stats.geometric_mean(medians), None
+    if low is not None and high is not None:
+        interval = believed(Interval(low=low, high=high), value, len(medians))
+    return Measurement(**common, value=value, samples=tuple(medians), interval=interval)
+
+
+def believed(interval: Interval, value: float, processes: int) -> Interval:
+    """The interval of a median latency, stretched to the least half-width where few processes or none apart made it."""
+    if processes >= FEW_PROCESSES and interval.low < interval.high:
+        return interval
+    low, high = value / (1 + LEAST_HALF_WIDTH), value * (1 + LEAST_HALF_WIDTH)
+    return Interval(low=min(interval.low, low), high=max(interval.high, high), confidence=interval.confidence)
+
+
+def interval_of(m: Measurement) -> Interval | None:
+    """The interval of any figure as it is to be read: of a latency that was measured here, as far as it is to be believed."""
+    if m.interval is None or m.value is None or m.metric != "latency" or m.grade != "measured":
+        return m.interval
+    return believed(m.interval, m.value, len(m.samples) or FEW_PROCESSES)
 
 
 def _tails(counted: Sequence[Record]) -> list[Measurement]:

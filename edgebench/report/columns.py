@@ -9,6 +9,7 @@ from functools import partial
 from typing import Literal
 
 from edgebench.figures import caches
+from edgebench.metrics.latency import interval_of
 from edgebench.report import text
 from edgebench.report.text import MISSING, plain
 from edgebench.schema import Measurement, Result
@@ -60,6 +61,8 @@ def _precision(result: Result) -> Entry:
     asked, found = result.cell.precision, result.effective.get("precision")
     if result.status != "ok":
         return Entry(value=asked, text=plain(asked))
+    if not found and asked == "not named":
+        return Entry(value=asked, text=asked)
     if not found:
         return Entry(value=asked, text=plain(asked), notes=("As asked: this runtime does not say in what it ran.",))
     if found != asked:
@@ -164,9 +167,10 @@ def _repeating(result: Result) -> tuple[str, ...]:
 
 def _ends(m: Measurement) -> tuple[float, float] | tuple[()]:
     """Of its interval, if that has any: records of others may hold what is no number."""
-    if m.interval is None or not (math.isfinite(m.interval.low) and math.isfinite(m.interval.high)):
+    found = interval_of(m)
+    if found is None or not (math.isfinite(found.low) and math.isfinite(found.high)):
         return ()
-    return m.interval.low, m.interval.high
+    return found.low, found.high
 
 
 def _accuracy(result: Result) -> Entry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from edgebench.metrics.latency import interval_of
 from edgebench.report import text
 from edgebench.report.columns import FIGURES, mark, shorten
 from edgebench.report.text import MISSING, plain
@@ -27,9 +28,10 @@ def _line(m: Measurement) -> Details:
     title = TITLES.get(m.metric, plain(m.metric.replace("_", " ")))
     figure = MISSING if m.value is None else show(m, m.value) + mark(m)
     interval = MISSING
-    if m.interval and math.isfinite(m.interval.low) and math.isfinite(m.interval.high):
-        ends = f"{show(m, m.interval.low)} to {show(m, m.interval.high)}"
-        interval = f"{ends} ({text.percent(m.interval.confidence, 0)})"
+    found = interval_of(m)
+    if found and math.isfinite(found.low) and math.isfinite(found.high):
+        ends = f"{show(m, found.low)} to {show(m, found.high)}"
+        interval = f"{ends} ({text.percent(found.confidence, 0)})"
     samples = f"{m.grade}, n {m.n}" if m.n else m.grade
     said = plain(m.source) + (f"; {shorten(plain(m.note), 200)}" if m.note else "")
     return title, figure, interval, samples, said

@@ -36,6 +36,7 @@ def facts(run: Run, results: Sequence[Result]) -> tuple[Fact, ...]:
         Fact("versions", _versions(run, results)),
         Fact("protocol", _protocol(run, results, environments)),
         Fact("rows", _rows(results)),
+        *_cut_off(run, results),
         *_warnings(run, environments),
     )
     return tuple(Fact(f.name, plain(f.text), f.warning) for f in lines if f.text)
@@ -137,6 +138,37 @@ def _rows(results: Sequence[Result]) -> str:
     notes = {"ok": f" ({noisy} too noisy to publish)" if noisy else ""}
     counts = {s: sum(r.status == s for r in results) for s in ("ok", "skipped", "failed")}
     return ", ".join(f"{n} {status}{notes.get(status, '')}" for status, n in counts.items() if n) or "none yet"
+
+
+LEAVES_PRECISION = {"train", "distill", "prune", "finetune"}
+"""Steps after which a network is still measured in each precision of the plan."""
+
+
+def planned(run: Run, results: Sequence[Result]) -> int:
+    """At least so many cells were planned; 0 for a run that was not. A recipe that quantizes has one precision, its own."""
+
+    def listed(values: Any, otherwise: Sequence[Any] = ()) -> Sequence[Any]:
+        return values if isinstance(values, (list, tuple)) and values else otherwise
+
+    recipes = [r for r in listed(run.plan.get("recipes")) if isinstance(r, Mapping)]
+    precisions = listed(run.plan.get("precisions"), ("fp32",))
+    cells, each = 0, len(listed(run.plan.get("backends")))
+    for axis in ("batches", "threads"):
+        each *= len(listed(run.plan.get(axis), (1,)))
+    for recipe in recipes:
+        steps = [step.get("method") for step in listed(recipe.get("steps")) if isinstance(step, Mapping)]
+        found = {r.cell.precision for r in results if r.cell.recipe == recipe.get("name")}
+        cells += len(precisions) if LEAVES_PRECISION.issuperset(steps) else max(1, len(found))
+    return cells * each
+
+
+def _cut_off(run: Run, results: Sequence[Result]) -> Iterator[Fact]:
+    asked, found = planned(run, results), len(results)
+    if found < asked:
+        text = (
+            f"{found} of {asked} cells have a result: the run was cut off, go on with: edgebench run --resume {run.id}"
+        )
+        yield Fact("note", text, warning=True)
 
 
 def _warnings(run: Run, environments: Sequence[Facts]) -> Iterator[Fact]:

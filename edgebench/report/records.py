@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 
+from edgebench.metrics.latency import interval_of
 from edgebench.report.columns import options_text
 from edgebench.schema import Cell, Result
 
@@ -74,7 +75,7 @@ def _figures(result: Result, metrics: Sequence[tuple[str, str]], with_interval: 
         name = column(metric, unit)
         out[name] = found.value if found else None
         if metric in with_interval:
-            interval = found.interval if found else None
+            interval = interval_of(found) if found else None
             out[f"{name}_low"] = interval.low if interval else None
             out[f"{name}_high"] = interval.high if interval else None
     return out

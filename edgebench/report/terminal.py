@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table as Grid
     from rich.text import Text
 
-KEYS = {c.key for c in (*NAMES, *AXES)}
+KEYS = {"run", *(c.key for c in (*NAMES, *AXES))}
 FIRST = ("latency", "speedup", "status", "accuracy", "size", "memory_peak")
 """What a person looks for first; the other figures follow in the table's order."""
 STYLES = {"": "", "good": "green", "bad": "red", "doubt": "yellow"}
@@ -121,6 +121,7 @@ class _Layout:
         from rich.text import Text
 
         table, above = self.table, None
+        variant = next(i for i, c in enumerate(table.columns) if c.key == "variant")
         figures = [i for i in block if table.columns[i].key not in KEYS]
         yield from self._line(block, [Text(table.columns[i].title, style="bold") for i in block])
         yield Text("─" * self.total(block), style="dim")
@@ -129,7 +130,7 @@ class _Layout:
                 continue
             if self.grouped and row.result.cell.recipe != above:
                 above = row.result.cell.recipe
-                yield Text(row.entries[0].text, style="bold", overflow="fold")
+                yield Text(row.entries[variant].text, style="bold", overflow="fold")
             yield from self._line(block, [_square(table, row, i) for i in block])
 
     def _line(self, block: Sequence[int], squares: Sequence[Text]) -> Iterator[Text]:

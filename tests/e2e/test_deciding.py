@@ -105,8 +105,8 @@ def test_a_choice_in_text_and_in_json(edgebench: Edgebench) -> None:
         (["--max-price", "100"], 4, "write the price of the device into its profile"),
         (["--runtime", "torch", "--minimize", "size"], 0, "Ship distilled-int8 on torch, int8: 180 kB"),
         (["--min-fps", "30000", "--evidence", "measured"], 0, "evidence measured only"),
-        (["--max-accuracy-drop", "1.5%"], 0, "accuracy drop ≤ 1.5 %"),
-        (["--max-latency-p90", "33us"], 0, "p90 ≤ 33.0 µs"),
+        (["--max-accuracy-drop", "1.5%"], 0, "accuracy drop ≤ 1.5%"),
+        (["--max-latency-p90", "33us"], 0, "p90 ≤ 33us"),
         (["--max-size", "100kB"], 3, "--max-size raised to 102 kB lets in"),
     ],
 )

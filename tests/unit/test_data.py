@@ -159,7 +159,9 @@ def test_a_sample_in_two_splits_is_refused(first: str, second: str) -> None:
         ({"x_eval": np.zeros((0, 1, 4, 4))}, "has no samples"),
         ({"y_eval": np.arange(9)}, "does not label x_eval"),
         ({"y_eval": -np.ones(10, int)}, "does not label x_eval"),
-        ({"y_eval": np.zeros(10)}, "whole numbers"),
+        ({"y_eval": np.zeros(10)}, "no classes.*whole numbers from 0 up.*leave the y out"),
+        ({"z_eval": np.zeros((10, 3))}, 'array "z_eval" beside its x and y.*one input.*edgebench bench'),
+        ({"x_eval": (np.zeros((10, 3)), np.zeros((10, 4)))}, "x_eval of mine is 2 arrays.*edgebench bench"),
         ({"x_train": np.full((40, 1, 4, 4), np.nan)}, "not finite"),
         ({"x_train": np.array([["a"] * 4] * 40)}, "cannot be used"),
         ({"x_eval": np.random.RandomState(5).rand(10, 3, 4, 4)}, "differ in shape"),
@@ -248,3 +250,25 @@ def test_the_module_beside_this_plan_is_the_one_that_is_meant(tmp_path: Path) ->
     assert load("same_name:make", {}, tmp_path / "one").evaluation.inputs.shape == (2, 3)
     assert load("same_name:make", {}, tmp_path / "two").evaluation.inputs.shape == (2, 5)
     assert load("same_name:make", {}, tmp_path / "one").evaluation.inputs.shape == (2, 3)
+
+
+def test_samples_and_labels_as_bench_takes_them_are_a_data_set(tmp_path: Path) -> None:
+    x = np.random.RandomState(1).rand(40, 1, 4, 4).astype(np.float32)
+    np.savez(tmp_path / "bench.npz", images=x, labels=np.arange(40) % 3)
+    made = load("bench.npz", {}, tmp_path)
+    assert (len(made.train), len(made.calibration), len(made.evaluation)) == (0, 8, 32)
+    np.testing.assert_array_equal(made.evaluation.inputs, x[8:])
+    assert made.evaluation.labels is not None
+    np.testing.assert_array_equal(made.evaluation.labels, (np.arange(40) % 3)[8:])
+
+
+def test_samples_of_two_inputs_are_not_a_data_set_of_one() -> None:
+    with pytest.raises(DataError, match="2 inputs: a plan compresses networks of one input"):
+        from_arrays("two", {"a": np.zeros((4, 2)), "b": np.zeros((4, 3)), "labels": np.arange(4)})
+
+
+def test_what_is_no_archive_is_not_answered_with_advice_about_pickles(tmp_path: Path) -> None:
+    (tmp_path / "text.npz").write_text("hello")
+    with pytest.raises(DataError, match=r"it is no .npz archive, or is damaged") as caught:
+        load("text.npz", {}, tmp_path)
+    assert "pickle" not in str(caught.value)

@@ -146,7 +146,7 @@ def test_other_threads_are_named_and_nothing_is_paired() -> None:
     assert [(d["what"], d["a"], d["b"]) for d in answer["differences"]] == [("threads", "1", "2")]
     assert (answer["rows"], answer["exit_code"]) == ([], 4)
     assert len(answer["only_a"]) == len(answer["only_b"]) == 1
-    assert render(answer).startswith("Nothing can be compared: no cell is in both runs.")
+    assert render(answer).startswith("Nothing can be compared: no cell is in both runs; ")
 
 
 def test_another_device_is_paired() -> None:

@@ -32,7 +32,7 @@ def test_what_is_understood(text: str, kind: Kind, value: float) -> None:
         ("nan", "share", "is not a share"), ("inf", "price", "is not a price"), ("", "time", "is not a time"),
         ("64mb", "bytes", 'Did you mean "MB"'), ("64 Mb", "bytes", 'Did you mean "MB"'), ("85", "share", "85%"),
         ("101%", "share", "more than all"), ("5mJs", "energy", "no unit of energy"), ("100€", "price", "plain number"),
-        ("1,5ms", "time", "no unit"), ("5 m s", "time", "no unit"), ("1_000B", "bytes", "no unit"),
+        ("1,5ms", "time", "has a comma"), ("5 m s", "time", "no unit"), ("1_000B", "bytes", "no unit"),
     ],
 )  # fmt: skip
 def test_what_is_refused(text: str, kind: Kind, words: str) -> None:

@@ -25,7 +25,7 @@ LAYERS = [
     {"sampling"},
     {"campaign"},
     {"inspect"},
-    {"ready", "given", "listing", "asked", "stopwatch"},
+    {"ready", "given", "fitting", "listing", "asked", "stopwatch"},
     {"runner"},
     {"metered"},
     {"selfcheck", "convert"},

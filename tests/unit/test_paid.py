@@ -63,7 +63,7 @@ def result(
     latency = stats.geometric_mean(times)
     found = [
         figure("latency", latency, times),
-        figure("accuracy", accuracy, half=0.02),
+        figure("accuracy", accuracy, half=0.002),
         figure("agreement", 0.97, half=0.01),
         figure("size", float(size)),
     ]

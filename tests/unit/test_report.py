@@ -419,7 +419,7 @@ finite = st.floats(min_value=0, allow_nan=False, allow_infinity=False)
 def test_any_result_gives_a_table(
     name: str, backend: str, reason: str, value: float, low: float, high: float, unit: str
 ) -> None:
-    interval = Interval(low=low, high=high)
+    interval = Interval(low=high, high=low) if low > high else Interval(low=low, high=high)
     metrics = (
         "latency",
         "speedup",

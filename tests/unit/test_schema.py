@@ -50,7 +50,7 @@ measurements = st.builds(
     unit=st.just("s"),
     phase=st.just("steady"),
     source=st.just("test"),
-    value=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    value=st.none() | st.floats(min_value=0, allow_nan=False, allow_infinity=False),
     samples=st.lists(st.floats(0, 9), max_size=3).map(tuple),
     interval=st.none() | st.just(Interval(low=1.0, high=2.0)),
 )

@@ -280,6 +280,14 @@ def test_a_meters_log_is_cut_by_the_window(tmp_path: Path) -> None:
     assert meter.joules(1002.25, 1002.75) == pytest.approx(12.5 * 0.5)
 
 
+@pytest.mark.parametrize("unit", [1, 10**3, 10**6, 10**9])
+def test_the_unit_of_the_time_is_told_by_its_size(unit: int, tmp_path: Path) -> None:
+    begin = 1_795_493_593
+    meter = log(tmp_path / "m.csv", "\n".join(f"{(begin + t) * unit},{10 + t}" for t in range(11)))
+    assert meter.period == pytest.approx(1.0)
+    assert meter.joules(begin, begin + 10) == pytest.approx(150.0)
+
+
 @settings(deadline=None)  # other work on the machine is no failure
 @given(st.floats(0, 99), st.floats(0.1, 99), st.floats(0.1, 0.9))
 def test_a_window_is_the_sum_of_its_parts(

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from edgebench.report.sections.base import Section, baselines, groups, names, places, point, shown, usable
+from edgebench import stats
+from edgebench.report.columns import FLOOR
+from edgebench.report.sections.base import Section, baselines, group, groups, names, places, point, shown, usable
 from edgebench.report.sections.drop import ALLOWED, drops, points, signed
 from edgebench.report.table import Row, Table
 from edgebench.report.text import count, percent, plain
 
 MOST_GROUPS = 12
+TOO_WIDE = 0.25
+"""A latency that is known to no more than a quarter up or down is none to ship by."""
 
 
 def section(table: Table) -> Section:
@@ -44,6 +48,7 @@ class _Tools:
         self.parent = baselines(table)
         self.drop = drops(table)
         self.places = places(table)
+        self.noisy = {key: [r for r in rows if withheld(r)] for key, rows in groups(table.rows).items()}
 
 
 class _Answer:
@@ -59,7 +64,9 @@ class _Answer:
         pool = [row for row in self.with_accuracy if self._within(row)] if self.with_accuracy else valid
         self.ordered = sorted(pool, key=_latency)
         self.best = self.ordered[0] if self.ordered else None
-        self.ties = [row for row in self.ordered[1:] if self.best and _low(row) <= _high(self.best)]
+        self.ties = [row for row in self.ordered[1:] if self.best and tie(self.best, row)]
+        self.noisy = [row for row in tools.noisy.get(group(rows[0]), ()) if row not in self.rows]
+        self.settled = self.best is None or settled(self.best)
 
     def _within(self, row: Row) -> bool:
         drop = self.drop(row)
@@ -69,14 +76,32 @@ class _Answer:
         best, cell = self.best, self.rows[0].result.cell
         where = f"For {plain(cell.model)} on {plain(cell.device)}, batch {cell.batch}: " if several else ""
         if best is None:
-            why = "no valid row lost less than one point of accuracy" if self.with_accuracy else "no row is valid"
+            why = self._none()
             yield f"{where}nothing can be recommended: {why}."
+            yield from self._withheld()
             return
-        said = f"{where}{'ship' if where else 'Ship'} {self.name(best)}: {self._figures(best)}."
+        if not self.settled:
+            said = f"{where}{'not' if where else 'Not'} settled: {self.name(best)} comes first with {self._figures(best)}, "
+            said += "but its latency is not known to a quarter; measure longer: without --quick, or with --precise."
+        else:
+            said = f"{where}{'ship' if where else 'Ship'} {self.name(best)}: {self._figures(best)}."
         if _grade(best) != "measured":
             said += " These figures were published by others (†) and not measured here."
         yield said
         yield from self._sure(best)
+
+    def _none(self) -> str:
+        if not self.with_accuracy:
+            return "no row is valid"
+        if all(self.drop(row) is None for row in self.with_accuracy):
+            return "how much accuracy was lost is not known, since no fp32 row of the uncompressed network stands beside it"
+        return "no valid row is known to have lost at most one point of accuracy"
+
+    def _withheld(self) -> Iterator[str]:
+        if self.noisy:
+            total = len(self.noisy) + len(self.rows)
+            were = "was" if len(self.noisy) == 1 else "were"
+            yield f"{len(self.noisy)} of {count(total, 'row')} {were} too noisy to publish, and may be faster: measure again."
 
     def _figures(self, row: Row) -> str:
         parts = [shown(self.table, row, "latency")]
@@ -92,7 +117,10 @@ class _Answer:
         return ", ".join(part for part in parts if part)
 
     def _sure(self, best: Row) -> Iterator[str]:
-        if self.ties:
+        yield from self._withheld()
+        if _unknown(best) and len(self.ordered) > 1:
+            yield f"How sure the order is cannot be said: the latency of {self.name(best)} has no interval."
+        elif self.ties:
             named = "; ".join(f"{self.name(row)} ({shown(self.table, row, 'latency')})" for row in self.ties[:4])
             more = f"; and {len(self.ties) - 4} more" if len(self.ties) > 4 else ""
             yield f"A tie: its latency cannot be told from that of {named}{more}."
@@ -123,6 +151,7 @@ class _Answer:
         return {
             "run": self.rows[0].run.id, "model": cell.model, "device": cell.device, "batch": cell.batch,
             "row": self._place(self.best) if self.best else None, "ties": [self._place(row) for row in self.ties],
+            "settled": self.settled, "noisy": [self._place(row) for row in self.noisy],
             "accuracy_drop": drop, "allowed_drop": ALLOWED, "allowed_drop_text": percent(ALLOWED, 0),
         }  # fmt: skip
 
@@ -140,11 +169,40 @@ def _latency(row: Row) -> float:
     return found.value if found else float("inf")
 
 
-def _low(row: Row) -> float:
-    found = point(row.result.get("latency"))
-    return found.low if found else float("inf")
+def tie(best: Row, other: Row) -> bool:
+    """Whether two latencies cannot be told apart: by the ratio in pairs where one is a baseline, else by intervals."""
+    ratio = _paired(best, other)
+    if ratio is not None:
+        return ratio[0] <= 1
+    a, b = point(best.result.get("latency")), point(other.result.get("latency"))
+    return a is None or b is None or b.low <= a.high
 
 
-def _high(row: Row) -> float:
+def _paired(best: Row, other: Row) -> tuple[float, float] | None:
+    """Both ends of how many times as fast as `other` the first is, where that was measured in pairs."""
+    own, others = point(best.result.get("speedup")), point(other.result.get("speedup"))
+    if best.run.id != other.run.id:
+        return None
+    if own and best.result.baseline == other.result.cell.id:
+        return own.low, own.high
+    if others and others.low > 0 and other.result.baseline == best.result.cell.id:
+        return 1 / others.high, 1 / others.low
+    return None
+
+
+def settled(row: Row) -> bool:
+    """Whether a latency is known to a quarter up and down, where its interval is known at all."""
     found = point(row.result.get("latency"))
-    return found.high if found else float("inf")
+    if found is None or _unknown(row):
+        return True
+    return found.low > 0 and stats.half_width(found.low, found.high) <= TOO_WIDE
+
+
+def withheld(row: Row) -> bool:
+    """Whether a row ran and could not be published for its noise."""
+    return row.result.status == "ok" and row.result.cell.backend != FLOOR and row.result.noise.get("state") == "noisy"
+
+
+def _unknown(row: Row) -> bool:
+    found = row.result.get("latency")
+    return found is None or found.interval is None

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from edgebench.metrics.latency import interval_of
 from edgebench.report.columns import FLOOR, options_text
 from edgebench.report.table import Row, Table
-from edgebench.report.text import plain
+from edgebench.report.text import count, plain
 from edgebench.schema import Interval, Measurement
 
 MOST = 200
@@ -41,7 +42,7 @@ def point(m: Measurement | None) -> Point | None:
     """What a measurement says in numbers; None where it says none."""
     if m is None or m.value is None:
         return None
-    ends = m.interval or Interval(low=m.value, high=m.value)
+    ends = interval_of(m) or Interval(low=m.value, high=m.value)
     if not (math.isfinite(ends.low) and math.isfinite(ends.high)):
         ends = Interval(low=m.value, high=m.value)
     return Point(value=m.value, low=min(ends.low, m.value), high=max(ends.high, m.value))
@@ -66,7 +67,7 @@ def names(table: Table, within: bool = False) -> Callable[[Row], str]:
         cell = row.result.cell
         parts = [f"{cell.recipe} on {cell.backend}"]
         parts += [cell.precision] if len(recipes[cell.recipe]) > 1 else []
-        parts += [f"{cell.threads} threads"] if several["threads"] else []
+        parts += [f"{count(cell.threads, 'thread')}"] if several["threads"] else []
         parts += [options_text(row.result)] if several["options"] and cell.options else []
         if not within:
             parts += [cell.model] if several["model"] else []
@@ -102,9 +103,14 @@ def groups(rows: Sequence[Row]) -> dict[tuple[str, str, str, int], list[Row]]:
     """Rows whose latencies may be compared: of one run, model, device and batch."""
     out: dict[tuple[str, str, str, int], list[Row]] = {}
     for row in rows:
-        cell = row.result.cell
-        out.setdefault((row.run.id, cell.model, cell.device, cell.batch), []).append(row)
+        out.setdefault(group(row), []).append(row)
     return out
+
+
+def group(row: Row) -> tuple[str, str, str, int]:
+    """What must be the same in rows whose latencies are compared."""
+    cell = row.result.cell
+    return row.run.id, cell.model, cell.device, cell.batch
 
 
 def baselines(table: Table) -> Callable[[Row], Row | None]:

@@ -57,8 +57,8 @@ def section(table: Table) -> Section:
         title="Did compression pay?",
         words=(
             "Each row against the uncompressed network on the same runtime. It paid when it is faster beyond the "
-            "interval and lost at most one point of accuracy. The change of accuracy is paired by sample where it is known "
-            "which ones were answered rightly.",
+            "interval and surely lost at most one point of accuracy. The change of accuracy is paired by sample where it is "
+            "known which ones were answered rightly.",
             *more,
         ),
         head=("step", *HEAD),
@@ -223,4 +223,6 @@ def verdict(said: str, noise: str, lost: Point | None) -> tuple[str, str]:
         return "not known", "faster, but accuracy was not measured"
     if lost.value > ALLOWED:
         return "at a price", "faster, for more than a point"
-    return "yes", "faster" if lost.high <= ALLOWED else "faster; accuracy kept, as far as can be told"
+    if lost.high > ALLOWED:
+        return "not known", "faster; whether it lost more than a point cannot be told"
+    return "yes", "faster"

@@ -28,8 +28,9 @@ def origins(table: Table) -> Callable[[Row], Origin | None]:
     groups: dict[tuple[Any, ...], list[tuple[Row, tuple[tuple[str, str], ...]]]] = {}
 
     def steps_of(row: Row) -> tuple[tuple[str, str], ...] | None:
-        recipes = plans.setdefault(id(row.run), _recipes(row))
-        known = recipes.get(row.result.cell.recipe)
+        if id(row.run) not in plans:
+            plans[id(row.run)] = _recipes(row)
+        known = plans[id(row.run)].get(row.result.cell.recipe)
         return None if known is None else _with_precision(known, row.result.cell)
 
     for row in table.rows:

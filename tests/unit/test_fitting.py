@@ -1,0 +1,84 @@
+"""Whether a ready file can be fed what was asked for, said before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgebench import fitting
+from edgebench.errors import EdgebenchError
+from edgebench.schema import TensorSpec
+
+FILE = Path("m.onnx")
+
+
+def spec(*shape: int | None, name: str = "x", dtype: str = "float32") -> TensorSpec:
+    return TensorSpec(name=name, dtype=dtype, shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("found", "batches", "match"),
+    [
+        (spec(1, 8), (1, 4), "fixed to a batch of 1, and 4 was asked for.*Ask for batch 1"),
+        (spec(0, 8), (1,), "0 x 8: an axis of 0 holds no number"),
+        (spec(), (1,), "is a scalar"),
+        (spec(1, dtype="object"), (1,), "takes text"),
+    ],
+)
+def test_inputs_that_cannot_be_fed(found: TensorSpec, batches: Sequence[int], match: str) -> None:
+    with pytest.raises(EdgebenchError, match=match):
+        fitting.check_inputs(FILE, (found,), batches)
+
+
+def test_a_free_batch_and_the_own_batch_are_fed() -> None:
+    fitting.check_inputs(FILE, (spec(None, 8), spec(3, 8)), (3,))
+    fitting.check_inputs(FILE, (spec(None, 8),), (1, 7))
+
+
+@pytest.mark.parametrize(
+    ("found", "shapes", "match"),
+    [
+        (spec(1, 8), {"q": [1, 8]}, "no input 'q' to give a shape to"),
+        (spec(None, 3, None, None), {}, "free axes: N x 3 x [?] x [?].*--shape x=1x3x8x8"),
+        (spec(None, 3, None), {"x": [1, 3]}, "is N x 3 x [?], and --shape says 1 x 3"),
+        (spec(None, 3, None), {"x": [1, 4, 9]}, "--shape says 1 x 4 x 9"),
+        (spec(1, 1024, 8192, 8192), {}, "take 4,096 GiB.*smaller"),
+    ],
+)
+def test_random_inputs_that_cannot_be_drawn(found: TensorSpec, shapes: Mapping[str, list[int]], match: str) -> None:
+    with pytest.raises(EdgebenchError, match=match):
+        fitting.check_shapes(FILE, (found,), shapes, (1,), 16)
+
+
+def test_random_inputs_that_can_be_drawn() -> None:
+    fitting.check_shapes(FILE, (spec(None, 3, None), spec(1, 2, name="y")), {"x": [1, 3, 9]}, (1,), 16)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "match"),
+    [
+        ({"q": np.zeros((4, 8))}, 'wants "x", and the data has "q"'),
+        ({"x": np.zeros((4, 9))}, "1 x 8, and the data has 4 x 9"),
+        ({"x": np.zeros((4, 8, 1))}, "the data has 4 x 8 x 1"),
+        ({"x": np.zeros((4, 8)), "z": np.zeros((4, 8))}, 'the data has "x", "z"'),
+    ],
+)
+def test_arrays_that_are_not_the_inputs(arrays: Mapping[str, Any], match: str) -> None:
+    with pytest.raises(EdgebenchError, match=match):
+        fitting.check_arrays(FILE, (spec(1, 8),), {f"input:{name}": array for name, array in arrays.items()})
+
+
+@pytest.mark.parametrize("name", ["pixels", *fitting.COMMON])
+def test_the_only_input_may_have_a_common_name(name: str) -> None:
+    arrays = {f"input:{name}": np.zeros((4, 8)), "labels": np.zeros(4)}
+    fitting.check_arrays(FILE, (spec(None, 8, name="pixels"),), arrays)
+
+
+def test_far_too_many_threads_are_refused_and_somewhat_too_many_are_a_row() -> None:
+    fitting.check_threads((1,))
+    with pytest.raises(EdgebenchError, match=r"9999999 threads were asked for, and .* CPUs may be used here"):
+        fitting.check_threads((1, 9999999))

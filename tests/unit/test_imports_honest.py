@@ -1,0 +1,68 @@
+"""An import says what a file does not say, and refuses what cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edgebench import imports
+from edgebench.cli import cli
+from edgebench.errors import StoreError
+from edgebench.imports.foreign import precision_in
+from edgebench.report.columns import NAMES
+
+
+def written(folder: Path, text: str, name: str = "table.csv") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_precision_that_is_not_named_is_not_invented(tmp_path: Path) -> None:
+    (row,) = imports.read(written(tmp_path, "model,latency_ms\nnet,5\n")).results
+    assert row.cell.precision == "not named"
+    entry = next(c for c in NAMES if c.key == "precision").make(row)
+    assert (entry.text, entry.notes) == ("not named", ())
+    assert [precision_in(w) for w in ("net_quant", "net-fp32", "net")] == ["int8", "fp32", "not named"]
+
+
+@pytest.mark.parametrize(
+    ("head", "maps", "problem", "fix"),
+    [
+        ("latency_ms,accuracy_pct\n5,120\n", [], "more than all answers", "unit of the column"),
+        ("latency_ms,top\n5,97\n", ["accuracy=top:1"], "more than all answers", ":%"),
+        ("net,mean_ms\na,5\n", ["latancy=mean_ms"], 'no metric "latancy"', 'Did you mean "latency"'),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path: Path, head: str, maps: list[str], problem: str, fix: str) -> None:
+    with pytest.raises(StoreError, match=problem) as refused:
+        imports.read(written(tmp_path, head), maps=maps)
+    assert fix in refused.value.fix
+
+
+def test_a_file_without_a_usable_row_is_a_failure(tmp_path: Path) -> None:
+    path = written(tmp_path, "model,latency_ms\nnet,-5\n")
+    done = CliRunner().invoke(cli, ["import", str(path), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert CliRunner().invoke(cli, ["import", str(written(tmp_path, "model,latency_ms\nnet,5\n")),
+                                    "--out", str(tmp_path / "other")]).exit_code == 0  # fmt: skip
+
+
+def test_a_log_of_benchmark_app_is_known_without_its_beginning(tmp_path: Path) -> None:
+    text = "[ INFO ] Execution Devices:['CPU']\n[ INFO ] Count:            1000 iterations\n[ INFO ]    Median:        1.20 ms\n"
+    found = imports.read(written(tmp_path, text, "log.txt"))
+    assert found.form == "benchmark_app"
+    latency = found.results[0].get("latency")
+    assert latency is not None
+    assert latency.value == pytest.approx(1.2e-3)
+
+
+def test_who_submitted_is_read_from_the_path(tmp_path: Path) -> None:
+    text = "Median throughput is 6.000 inf./sec.\n"
+    path = written(tmp_path, text, "closed/ACME/results/BOARD/ic/performance/results.txt")
+    latency = imports.read(path).results[0].get("latency")
+    assert latency is not None
+    assert latency.source.startswith("MLPerf Tiny, ACME, closed, BOARD")
