@@ -9,7 +9,10 @@ from typing import Any
 from edgebench import plan as plans
 from edgebench.errors import PlanError
 from edgebench.plan import Plan
-from edgebench.schema import PROTOCOLS
+from edgebench.schema import PROTOCOLS, Protocol
+
+LIMITS = ("budget_seconds", "memory_limit", "command_timeout", "sustained_seconds", "external_meter", "seed")
+"""What a plan says besides how often is measured: another trust leaves it as it is."""
 
 
 def asked_for(
@@ -28,7 +31,7 @@ def asked_for(
         raise PlanError("--quick and --precise were both asked for.", "Give one of the two.")
     trust = "quick" if quick else "precise" if precise else ""
     plan = plans.narrow(plan, **axes)
-    protocol = replace(PROTOCOLS[trust], budget_seconds=plan.protocol.budget_seconds) if trust else plan.protocol
+    protocol = _trusted(plan.protocol, trust) if trust else plan.protocol
     if generations is not None:
         if generations < 1:
             raise PlanError(f"--generations must be 1 or more, not {generations}.", "Give a whole number, like 5.")
@@ -42,6 +45,11 @@ def asked_for(
         protocol = replace(protocol, external_meter=True)
         plan = replace(plan, metrics=tuple(dict.fromkeys((*plan.metrics, "energy"))))
     return replace(plan, protocol=protocol)
+
+
+def _trusted(own: Protocol, trust: str) -> Protocol:
+    """The sampling of another trust, within the limits of the plan's own protocol."""
+    return replace(PROTOCOLS[trust], **{name: getattr(own, name) for name in LIMITS})
 
 
 def shapes_of(texts: Sequence[str]) -> dict[str, list[int]]:

@@ -42,9 +42,9 @@ def call(entry: str, options: Mapping[str, Any], base: Path, error: type[Edgeben
     function = resolve(entry, base, error)
     try:
         return function(**options)
-    except EdgebenchError:
+    except (EdgebenchError, KeyboardInterrupt):
         raise
-    except Exception as problem:
+    except BaseException as problem:  # SystemExit too: a library's main() must not end the run in silence
         reason = str(problem).strip().splitlines()[0].rstrip(".") if str(problem).strip() else "no message"
         raise error(
             f"The python entry {entry} raised {type(problem).__name__}: {reason}.",

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgebench import layouts, lines, ready, store
+from edgebench import fitting, layouts, lines, ready, store
 from edgebench.errors import DataError, ModelError, PlanError
 from edgebench.plan import Plan
 from edgebench.schema import Artifact, Cell, Options, Protocol, TensorSpec, Work, digest, to_json
@@ -26,7 +26,11 @@ def read(plan: Plan) -> Arrays | None:
     """The arrays of a plan for a ready file; None for random ones, which each worker draws. Raises DataError, ModelError."""
     path, against = Path(plan.base, plan.model.source), plan.data_options.get("against")
     specs = ready.inputs_of(path)
+    known = specs if ready.format_of(path) == "onnx" else ()  # others say how they are fed when a runtime opens them
+    fitting.check_inputs(path, known, plan.batches)
     if plan.data == "random":
+        options = plan.data_options
+        fitting.check_shapes(path, known, options.get("shapes", {}), plan.batches, int(options.get("count", 16)))
         if not against:
             return None
         arrays = drawn(path, specs, plan)
@@ -35,6 +39,8 @@ def read(plan: Plan) -> Arrays | None:
     else:
         arrays = pictures(plan, specs, path)
     layouts.check_layout(path, specs, arrays)
+    if known:
+        fitting.check_arrays(path, known, arrays)
     if against:
         arrays |= answers(Path(plan.base, against), arrays)
     return arrays
@@ -93,8 +99,10 @@ def from_npz(path: Path, specs: Sequence[TensorSpec]) -> Arrays:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        from edgebench.data.arrays import npz_reason
+
         raise DataError(
-            f"{path} cannot be read as .npz: {str(error).rstrip('.')}.",
+            f"{path} cannot be read as .npz: {npz_reason(path, error)}.",
             "Save it with numpy.savez: inputs by name, and labels.",
         ) from error
     if "x_eval" in arrays and "x_eval" not in {spec.name for spec in specs}:

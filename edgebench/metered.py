@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgebench import runner
 from edgebench.devices.sensors.meter_csv import MeterCsv
@@ -14,8 +14,15 @@ STEPS = 20
 """A window's energy is kept at so many steps; its end is the area under the whole log within it."""
 
 
-def join(folder: RunFolder, log: MeterCsv) -> int:
-    """Put the energy of the log into the run, and say for how many cells.
+class Joined(NamedTuple):
+    """The cells whose windows the log was joined to: how many have a total now, and why the others have none."""
+
+    given: int
+    lacking: tuple[str, ...]
+
+
+def join(folder: RunFolder, log: MeterCsv) -> Joined:
+    """Put the energy of the log into the run, and say for which cells that gave a figure.
 
     The joined windows are kept as raw records, and the results that change are written again: every figure can be made anew.
     Raises DataError when no cell kept windows, or the log does not cover them; then nothing is written.
@@ -34,7 +41,21 @@ def join(folder: RunFolder, log: MeterCsv) -> int:
         if before.get(result.cell.id) != result:
             folder.append(result)
     folder.close()
-    return len(made)
+    return _outcome(folder, set(kept), f"energy_{log.scope}")
+
+
+def _outcome(folder: RunFolder, cells: set[str], metric: str) -> Joined:
+    given, lacking = 0, []
+    for result in folder.results():
+        if result.cell.id not in cells:
+            continue
+        found = result.get(metric)
+        if found is not None and found.value is not None:
+            given += 1
+        else:
+            why = found.note if found is not None and found.note else result.reason or "it has no such figure"
+            lacking.append(f"{result.cell.recipe} on {result.cell.backend}: {why}")
+    return Joined(given, tuple(lacking))
 
 
 def joined(record: Mapping[str, Any], log: MeterCsv) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def format_of(path: Path) -> str:
     if form is None:
         raise ModelError(
             f"No runtime is known for {path.suffix or 'a file without an ending'}: {path}.",
-            f"Give one of {', '.join(FORMATS)}.",
+            f"Give one of {', '.join(ending for ending, known in FORMATS.items() if known != FLOOR)}.",
         )
     return form
 

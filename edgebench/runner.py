@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgebench import environment, figures, given, measure, plugins, ready, store
+from edgebench import environment, figures, fitting, given, measure, plugins, ready, store
 from edgebench import plan as plans
 from edgebench.backend import Backend
 from edgebench.devices import Device
@@ -81,6 +81,7 @@ def prepare(plan: Plan, device: Device) -> Prepared:
     _check_cache()
     backends = {name: plugins.backend(name) for name in plan.backends}
     if device.profile.transport == "local":
+        fitting.check_threads(plan.threads)
         for backend in backends.values():
             _require(backend)
     plans.check_backend_options(plan, backends)

@@ -147,7 +147,9 @@ def sentences(report: Mapping[str, Any]) -> list[str]:
         fine = max(0.02, 2 * report["resolves"])
         lines.append(f"This machine can be trusted to measure: differences from about {fine:.0%} are told apart.")
     else:
+        isolated = report["isolation"][:2] in ("R2", "R3")
+        ways = ["Stop other programs", *([] if isolated else ["run as root for isolation"]), "or use --precise"]
         lines.append(
-            "This machine cannot be trusted to measure now. Stop other programs, run as root for isolation, or use --precise."
+            f"This machine cannot be trusted to measure now. {', '.join(ways) if len(ways) > 2 else ' '.join(ways)}."
         )
     return lines

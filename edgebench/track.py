@@ -75,7 +75,7 @@ class Track:
         try:
             answer = self.child.receive(timeout or self.protocol.command_timeout)
         except ChildDied as death:
-            raise CellFailed(f"The worker {death.reason}.", stderr=death.stderr) from death
+            raise CellFailed(f"The worker {death.reason}.", death.fix, death.stderr) from death
         if answer.pop("event") == "failed":
             missing = bool(answer.get("missing"))
             raise CellFailed(answer["reason"], answer["fix"], self.child.stderr_tail(), missing=missing)

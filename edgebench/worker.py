@@ -329,7 +329,8 @@ def _check_threads(cell: Cell) -> None:
 def _check_precision(cell: Cell, found: dict[str, Any]) -> None:
     """Asked and found are different things; a float precision swapped for another is not a measurement of it."""
     asked, ran = cell.precision, found.get("precision", cell.precision)
-    if asked != ran and not (asked == "fp32" and ran == "int8"):
+    of_file = ran == found.get("file_precision")  # a file of fp16 is measured as what it is
+    if asked != ran and not (asked == "fp32" and (ran == "int8" or of_file)):
         raise ModelError(
             f"{asked} was asked for, and the runtime ran {ran}.",
             "Ask for the precision that it really runs, or use another runtime for this one.",

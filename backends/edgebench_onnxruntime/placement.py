@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -47,9 +49,13 @@ def tell_ran(path: str, options: dict[str, Any], shapes: dict[str, list[int]]) -
     pool = events[0]["args"].get("thread_scheduling_stats") if events else None  # "" when there is no pool
     places = [e["args"]["provider"] for e in events]
     name = wanted(options)
+    # What most of the heavy operators ran in: an int8 file that runs mostly in float is not int8.
+    ran_in = max(sorted(set(heavy)), key=heavy.count) if heavy else options["precision"]
+    made = declared(path, inputs) if ran_in in ("fp32", "fp16") else ran_in
     told = {
-        # What most of the heavy operators ran in: an int8 file that runs mostly in float is not int8.
-        "precision": max(sorted(set(heavy)), key=heavy.count) if heavy else options["precision"],
+        "precision": "fp16" if made == "fp16" else ran_in,
+        # Its CPU kernels have no fp16: such a file is computed in fp32, and each value is cast on the way.
+        **({"file_precision": made, "computed_in": ran_in} if made == "fp16" else {}),
         "threads": 1 + len(pool["sub_threads"]) if pool else 1,
         "int8_ops": heavy.count("int8"),
         "float_ops": len(heavy) - heavy.count("int8"),
@@ -59,6 +65,22 @@ def tell_ran(path: str, options: dict[str, Any], shapes: dict[str, list[int]]) -
         "fallback_share": 1 - places.count(name) / len(places) if places else 0.0,
     }
     sys.stdout.write("\n" + json.dumps(told) + "\n")
+
+
+def declared(path: str, inputs: Sequence[TensorSpec]) -> str:
+    """fp16 where most of the float weights are, and without weights (or the package that reads them) the inputs; else fp32."""
+    kinds: dict[str, int] = {}
+    with contextlib.suppress(ImportError):
+        import onnx
+
+        named = {onnx.TensorProto.FLOAT16: "fp16", onnx.TensorProto.FLOAT: "fp32"}
+        for tensor in onnx.load(path, load_external_data=False).graph.initializer:
+            if tensor.data_type in named:
+                kind = named[tensor.data_type]
+                kinds[kind] = kinds.get(kind, 0) + math.prod(tensor.dims)
+    if not kinds:
+        kinds = {"fp16": sum(s.dtype == "float16" for s in inputs), "fp32": sum(s.dtype == "float32" for s in inputs)}
+    return "fp16" if kinds.get("fp16", 0) > kinds.get("fp32", 0) else "fp32"
 
 
 def profiled(path: str, options: Mapping[str, Any], feeds: Feeds) -> list[dict[str, Any]]:

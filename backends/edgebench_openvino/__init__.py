@@ -36,6 +36,7 @@ from edgebench_openvino.settings import (
     choice,
     compiled,
     count,
+    declared,
     flag,
     precision,
     properties,
@@ -50,6 +51,9 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 HEAVY_OPS = ("Conv", "FullyConnected", "MatMul", "Attention", "MHA")
 """What the precision of a network is judged by: the layers whose type contains one of these."""
+
+ARITHMETIC = ("fp32", "tf32", "fp16", "bf16", "int8")
+PLUMBING = ("Input", "Output", "Const", "Convert", "Reorder")
 
 PROFILED_RUNS = 3
 
@@ -139,13 +143,21 @@ class OpenVinoSession(Session):
 
     def effective(self) -> Mapping[str, Any]:
         """Properties as read back, and the precision in which most of the heavy layers really run."""
-        heavy = []
-        for node in self._compiled.get_runtime_model().get_ordered_ops():
-            info = node.get_rt_info()
-            if any(op in info["layerType"].astype(str) for op in HEAVY_OPS):
-                heavy.append(precision(info["runtimePrecision"].astype(str)))
+        layers = [
+            (info["layerType"].astype(str), precision(info["runtimePrecision"].astype(str)))
+            for node in self._compiled.get_runtime_model().get_ordered_ops()
+            for info in (node.get_rt_info(),)
+        ]
+        # A MatMul of integers has no precision to judge.
+        heavy = [ran for kind, ran in layers if ran in ARITHMETIC and _heavy(kind)]
         found = told(self._compiled)
         hint = found.get("precision_hint", self._options["precision"])
+        ran = max(sorted(set(heavy)), key=heavy.count) if heavy else hint
+        # The file's own precision is said where the CPU only computes it in fp32.
+        made = declared(self._path) if ran == "fp32" else ran
+        others = [lane for kind, lane in layers if lane in ARITHMETIC and kind not in PLUMBING]
+        computed = ran if heavy else max(sorted(set(others)), key=others.count, default=ran)
+        of_file = {"file_precision": made, "computed_in": computed} if made == "fp16" else {}
         return {
             "streams": 1,  # where a device does not tell, as AUTO
             "model_cache": False,
@@ -153,7 +165,8 @@ class OpenVinoSession(Session):
             "device": self._options.get("device", "CPU"),
             "jobs": self._options.get("jobs", 0),
             "quantizer": self._facts.get("quantizer", "as the file has it"),
-            "precision": max(sorted(set(heavy)), key=heavy.count) if heavy else hint,
+            "precision": made if of_file else ran,
+            **of_file,
             "int8_ops": heavy.count("int8"),
             "float_ops": len(heavy) - heavy.count("int8"),
         }
@@ -219,6 +232,10 @@ class OpenVinoSession(Session):
         if self._jobs and shape:  # the samples of any batch, one by one
             shape = (None, *shape[1:])
         return TensorSpec(name=name, dtype=np.dtype(port.get_element_type().to_dtype()).name, shape=shape)
+
+
+def _heavy(kind: str) -> bool:
+    return kind != "Convert" and any(op in kind for op in HEAVY_OPS)
 
 
 def _of_shape(found: Sequence[int], wanted: Sequence[int | None]) -> bool:

@@ -86,8 +86,31 @@ def compiled(path: str, options: Mapping[str, Any], batch: int, **more: Any) -> 
     except RuntimeError as error:
         raise ModelError(
             f"OpenVINO {openvino.__version__} cannot load {path}: {words(error)}",
-            "Export the model again: a whole file of operators that this version knows, its weights with it.",
+            _remedy(error),
         ) from error
+
+
+def _remedy(error: Exception) -> str:
+    if "bad_alloc" in str(error):
+        return "Free memory, or take a smaller input or batch: the network needs more memory than there is."
+    return "Export the model again: a whole file of operators that this version knows, its weights with it."
+
+
+def declared(path: str) -> str:
+    """The float precision that the file's own operators compute in, most of them; fp32 where it has none.
+
+    Weights that are stored in fp16 and computed in fp32, as OpenVINO's own files have them, are fp32.
+    """
+    import openvino
+
+    found = [
+        precision(out.get_element_type().get_type_name())
+        for op in openvino.Core().read_model(path).get_ops()
+        if op.get_type_name() not in ("Constant", "Convert")
+        for out in op.outputs()
+        if out.get_element_type().is_real()
+    ]
+    return max(sorted(set(found)), key=found.count) if found else "fp32"
 
 
 def _batched(shape: Any, batch: int) -> Any:

@@ -96,14 +96,24 @@ def doctor(as_json: bool) -> None:
     )
     for name in shown:
         if facts.get(name) not in (None, "", []):
-            value = facts[name]
+            value = f"{facts[name] / 2**30:.1f} GiB" if name == "memory_total" else facts[name]
             say(f"{name:>14}  {', '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}")
+    say(f"{'power meter':>14}  {_meters()}")
     for b in found:
         say(f"{b['name']:>14}  {b['version'] if b['ok'] else b['reason'] + '. ' + b['fix']}")
     for warning in warnings:
         say(f"       warning  {warning}")
     if not warnings:
         say("No warnings: nothing that was looked at reduces trust in figures from this machine.")
+
+
+def _meters() -> str:
+    """The power meters that can be read here, or what to do without one."""
+    from edgebench.devices import sensors
+
+    names = [type(sensor).__name__ for sensor in sensors.find()]
+    without = "none that can be read here; an outside one: edgebench run --external-meter, then edgebench energy"
+    return ", ".join(names) or without
 
 
 @cli.command()

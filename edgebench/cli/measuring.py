@@ -39,7 +39,18 @@ Examples:
 """
 
 
-@cli.command(epilog=RUN_EXAMPLES)
+class _WithSuites(click.Command):
+    """Its help ends with the plans that come with edgebench."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from edgebench import suites
+
+        super().format_epilog(ctx, formatter)
+        with formatter.section("Suites"):
+            formatter.write_dl([(name, suites.about(name)) for name in suites.names()])
+
+
+@cli.command(cls=_WithSuites, epilog=RUN_EXAMPLES)
 @click.argument("plan", default="quick", metavar="[PLAN.toml | SUITE]")
 @axes
 @click.option(
@@ -56,6 +67,7 @@ def run(plan: str, device: str, results: str, as_json: bool, resume: str | None,
     from edgebench.devices import profiles
 
     if resume is not None:
+        _alone(click.get_current_context())
         folder = open_run(resume, results)
         before = len(folder.results())
         place = profiles.resolve(folder.run.device.name, beside=Path(str(folder.run.plan.get("base") or ".")))
@@ -69,6 +81,26 @@ def run(plan: str, device: str, results: str, as_json: bool, resume: str | None,
         with progress_bars() as progress:
             folder = runner.run(prepared, root=Path(results), progress=progress)
     finish(folder, as_json)
+
+
+def _alone(context: click.Context) -> None:
+    """Refuse what a run that goes on would ignore: it has its plan already."""
+    from click.core import ParameterSource
+
+    from edgebench.errors import PlanError
+
+    given = [
+        parameter
+        for parameter in context.command.params
+        if parameter.name not in ("resume", "results", "as_json")
+        and context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        what = ", ".join(p.opts[0] if isinstance(p, click.Option) else f'"{context.params["plan"]}"' for p in given)
+        raise PlanError(
+            f"--resume goes on with a run by its own plan, and {what} would be ignored.",
+            "Give --resume alone, or the path of the run behind it, or leave it out to begin a new run.",
+        )
 
 
 @cli.command(epilog=BENCH_EXAMPLES)

@@ -36,7 +36,11 @@ def energy(run: str, log: str, scope: str, results: str) -> None:
     from edgebench.report.table import build_all
 
     folder = open_run(run, results)
-    count = metered.join(folder, MeterCsv(Path(log), scope))  # type: ignore[arg-type]
+    joined = metered.join(folder, MeterCsv(Path(log), scope))  # type: ignore[arg-type]
     table = build_all([source(folder)])
     print_table(table, write_tables(folder, table))
-    say(f"The energy of {count} cells was joined from {log}.")
+    if joined.given:
+        cells = "1 cell" if joined.given == 1 else f"{joined.given} cells"
+        say(f"The energy of {cells} was joined from {log}.")
+    for line in joined.lacking:
+        say(f"No energy from {log} for {line}.")

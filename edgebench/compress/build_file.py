@@ -19,7 +19,7 @@ from edgebench.compress.model_file import check_onnx, external_files
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.data import DataSet
 from edgebench.errors import ModelError, PlanError
-from edgebench.schema import Artifact, Step, TensorSpec
+from edgebench.schema import Artifact, Recipe, Step, TensorSpec
 
 
 def check_file(path: Path, data: DataSet) -> TensorSpec:
@@ -40,6 +40,16 @@ def check_file(path: Path, data: DataSet) -> TensorSpec:
             "Give it data of the shape that it was made for.",
         )
     return spec
+
+
+def check_steps(recipe: Recipe) -> None:
+    """Raise ModelError for a step that an ONNX file cannot take."""
+    for step in recipe.steps:
+        if not methods.parse(step).precision:
+            raise ModelError(
+                f'The recipe "{recipe.name}" asks to {step.method} an ONNX file, which is a finished graph.',
+                'Give the network as "module:callable" with weights, or keep to quantize.',
+            )
 
 
 def outputs(path: Path, spec: TensorSpec, samples: NDArray[Any]) -> list[NDArray[Any]]:
@@ -81,13 +91,9 @@ class FileBuild(Build):
     def carry_out(self) -> None:
         self.path = Path(self.base, self.spec.source)
         self.input = check_file(self.path, self.data)
+        check_steps(self.recipe)
         for step in self.recipe.steps:
             method = methods.parse(step)
-            if not method.precision:
-                raise ModelError(
-                    f'The recipe "{self.recipe.name}" asks to {step.method} an ONNX file, which is a finished graph.',
-                    'Give the network as "module:callable" with weights, or keep to quantize.',
-                )
             context = Context(data=self.data, base=self.base, architecture=Architecture(entry=""))
             self.quantization = self._settled(step, method, context)
         self.sha256 = kept.sha256(self.path)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from edgebench.compress import losses, values
 from edgebench.compress.context import Context
 from edgebench.compress.methods import from_options
+from edgebench.data import DataSet
 from edgebench.data.augment import Augment
-from edgebench.errors import ModelError, PlanError
+from edgebench.errors import DataError, ModelError, PlanError
 from edgebench.schema import Options
 
 if TYPE_CHECKING:
@@ -32,6 +33,15 @@ class Teacher:
 
     def __post_init__(self) -> None:
         values.positive("teachers", "share", self.share)
+
+
+def check_labelled(data: DataSet) -> None:
+    """Raise DataError where there is nothing to train on."""
+    if len(data.train) < 2 or data.train.labels is None:
+        raise DataError(
+            f"The data set {data.name} has no labelled training samples.",
+            "Add x_train and y_train to it, or leave out the steps that train.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

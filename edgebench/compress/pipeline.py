@@ -10,7 +10,7 @@ from edgebench.compress import build_file, methods
 from edgebench.compress.build_file import FileBuild
 from edgebench.compress.build_torch import TorchBuild
 from edgebench.compress.context import Progress, silent
-from edgebench.compress.learning import Learning
+from edgebench.compress.learning import Learning, check_labelled
 from edgebench.compress.timing import Stopwatch
 from edgebench.data import DataSet
 from edgebench.entries import resolve
@@ -40,11 +40,14 @@ def is_file(spec: ModelSpec) -> bool:
 def check(spec: ModelSpec, data: DataSet, *, base: Path, recipes: Sequence[Recipe] = ()) -> None:
     """Load the model and run it on a few samples; import what the recipes name. Nothing is written. Raises ModelError."""
     for recipe in recipes:
+        if is_file(spec):
+            build_file.check_steps(recipe)
         steps = [methods.parse(step) for step in recipe.steps]
         for i, method in enumerate(steps):
             for entry in getattr(method, "entries", ()):
                 resolve(entry, base, ModelError)
             if isinstance(method, Learning):
+                check_labelled(data)
                 method.check_teachers(base, any(m.compresses for m in steps[: i + 1]))
     if is_file(spec):
         build_file.check_file(Path(base, spec.source), data)

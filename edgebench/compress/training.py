@@ -15,12 +15,12 @@ from edgebench.compress.accelerator import ROOM, autocast, device_for, precision
 from edgebench.compress.average import Average
 from edgebench.compress.context import Context
 from edgebench.compress.criterion import Criterion, Labels, Loss
-from edgebench.compress.learning import Learning
+from edgebench.compress.learning import Learning, check_labelled
 from edgebench.compress.load_model import macs, tensor
 from edgebench.compress.resume import Checkpoint, State
 from edgebench.compress.schedule import optimizer, rate
 from edgebench.compress.threads import threads_for
-from edgebench.errors import DataError, ModelError
+from edgebench.errors import ModelError
 
 __all__ = ["Criterion", "Loss", "Tensor", "fit", "outputs_of"]
 
@@ -185,12 +185,9 @@ def _mixed_seed(*parts: int) -> int:
 
 
 def _training_set(context: Context) -> tuple[Tensor, Tensor]:
+    check_labelled(context.data)
     train = context.data.train
-    if len(train) < 2 or train.labels is None:
-        raise DataError(
-            f"The data set {context.data.name} has no labelled training samples.",
-            "Add x_train and y_train to it.",
-        )
+    assert train.labels is not None
     return tensor(train.inputs), tensor(train.labels)
 
 

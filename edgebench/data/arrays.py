@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,15 @@ from edgebench.errors import DataError, did_you_mean
 
 KEYS = ("x_train", "y_train", "x_calib", "x_eval", "y_eval", "classes")
 CALIBRATION, SEED = 200, 0
+ONE_INPUT = (
+    "a plan compresses networks of one input.",
+    "Leave the other inputs out; edgebench bench MODEL.onnx --data arrays.npz measures a network of any number of inputs.",
+)
+CLASSES_ONLY = (
+    "Recipes train and judge classifiers: give whole numbers from 0 up, one class for each sample; for anything else leave"
+    " the y out and the steps that train, and the answers are compared with those of the uncompressed network."
+)
+"""What is told to those whose labels are no classes."""
 
 
 def load(source: str, options: Mapping[str, Any], base: Path) -> DataSet:
@@ -28,12 +37,22 @@ def load(source: str, options: Mapping[str, Any], base: Path) -> DataSet:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
         raise DataError(
-            f"{path} cannot be read as .npz: {reason}.",
+            f"{path} cannot be read as .npz: {npz_reason(path, error)}.",
             f"Save it with numpy.savez: arrays of numbers named {', '.join(KEYS[:5])}.",
         ) from error
     return from_arrays(path.stem, arrays, chosen["calibration"])
+
+
+def npz_reason(path: Path, error: Exception) -> str:
+    """Why numpy could not read the file; its own words about pickles would lead astray."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if not zipfile.is_zipfile(path):
+        return "it is no .npz archive, or is damaged or cut short"
+    if "allow_pickle" in str(error):
+        return "it holds python objects, which are not unpickled"
+    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
 
 
 def from_arrays(name: str, arrays: Mapping[str, Any], calibration: int = CALIBRATION) -> DataSet:
@@ -42,9 +61,10 @@ def from_arrays(name: str, arrays: Mapping[str, Any], calibration: int = CALIBRA
     Inputs become float32, labels int64. Of the two, x_train or x_calib must be there: a set without x_train
     serves networks that are trained already.
     """
+    arrays = _dealt(name, arrays)
     for key in arrays:
         if key not in KEYS:
-            raise DataError(f'The data set {name} holds an unknown array "{key}".', did_you_mean(key, KEYS))
+            _refuse(name, key)
     if "x_eval" not in arrays:
         raise DataError(f"The data set {name} has no x_eval.", "Add the samples to evaluate on as x_eval, and y_eval.")
     evaluation = _split(name, arrays, "eval")
@@ -63,6 +83,29 @@ def from_arrays(name: str, arrays: Mapping[str, Any], calibration: int = CALIBRA
             "Name every class.",
         )
     return make(name, train, calibrating, evaluation, classes)
+
+
+def _refuse(name: str, key: str) -> NoReturn:
+    if key[:2] not in ("x_", "y_") and key.endswith(("_train", "_calib", "_eval")):
+        raise DataError(f'The data set {name} has an array "{key}" beside its x and y: {ONE_INPUT[0]}', ONE_INPUT[1])
+    raise DataError(f'The data set {name} holds an unknown array "{key}".', did_you_mean(key, KEYS))
+
+
+def _dealt(name: str, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Samples and `labels` alone, as bench takes them, with a fifth set aside to calibrate on; a data set as it is."""
+    inputs = [key for key in arrays if key != "labels"]
+    if "labels" not in arrays or set(inputs) & set(KEYS):
+        return arrays
+    if len(inputs) != 1:
+        raise DataError(f"The data set {name} has {len(inputs)} inputs: {ONE_INPUT[0]}", ONE_INPUT[1])
+    x, y = np.asarray(arrays[inputs[0]]), np.asarray(arrays["labels"])
+    if x.ndim < 2 or len(x) < 2 or y.shape != (len(x),):
+        raise DataError(
+            f"The data set {name} has {y.shape} labels for {inputs[0]} of {x.shape}.",
+            "Give two samples or more, the first axis counting them, and one class number for each.",
+        )
+    cut = len(x) // 5 or 1
+    return {"x_calib": x[:cut], "x_eval": x[cut:], "y_eval": y[cut:]}
 
 
 def _set_aside(name: str, train: Split, count: int) -> tuple[Split, Split]:
@@ -95,9 +138,15 @@ def _split(name: str, arrays: Mapping[str, Any], use: str) -> Split:
 
 
 def _numbers(name: str, key: str, array: Any, dtype: Any) -> NDArray[Any]:
+    if isinstance(array, (tuple, list)) and array and all(getattr(part, "ndim", 0) for part in array) and key[0] == "x":
+        parts = [np.asarray(part) for part in array]
+        if len({part.shape for part in parts}) > 1 or isinstance(array, tuple):
+            raise DataError(f"The array {key} of {name} is {len(parts)} arrays: {ONE_INPUT[0]}", ONE_INPUT[1])
     try:
         numbers = np.asarray(array)
         kinds = "iub" if dtype is np.int64 else "fiub"
+        if dtype is np.int64 and numbers.dtype.kind == "f":
+            raise DataError(f"The labels {key} of {name} are {numbers.dtype} numbers, no classes.", CLASSES_ONLY)
         if numbers.dtype.kind not in kinds:
             raise TypeError(f"{numbers.dtype} values")
         return np.ascontiguousarray(numbers, dtype)

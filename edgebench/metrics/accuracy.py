@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from edgebench import stats
+from edgebench.backend import ModelError
 from edgebench.metrics import Metric, Record, Subject
 from edgebench.schema import Interval, Measurement, Protocol, Work
 
@@ -16,6 +17,10 @@ Right int8 lowerings were seen between 0.01 and 0.16, ruined ones from 0.36 up; 
 """
 
 
+SAME_AGAIN = 1e-2
+"""A repeated inference may differ by the order of its sums only."""
+
+
 class Accuracy(Metric):
     """Runs the whole data set through the session, once."""
 
@@ -24,6 +29,9 @@ class Accuracy(Metric):
 
     def observe(self, subject: Subject) -> dict[str, Any]:
         subject.outputs = outputs = run_all(subject)
+        check_finite(outputs, subject.reference or subject.parent)
+        if not subject.reference:
+            check_same_again(subject)
         record: dict[str, Any] = {"n": subject.size}
         if subject.labels is not None:
             answers = outputs[0].reshape(subject.size, -1).argmax(1)
@@ -78,6 +86,53 @@ def run_all(subject: Subject) -> list[Any]:
 
 def _batched(out: Any, batch: int) -> bool:
     return bool(getattr(out, "ndim", 0)) and len(out) == batch
+
+
+def check_finite(outputs: Sequence[Any], wanted: Sequence[Any]) -> None:
+    """Refuse answers that no correctness can be judged by. Raises ModelError.
+
+    Where the reference (or the parent) is finite, the output must be; without one no output may hold NaN, nor nothing finite.
+    Single infinities are answers: masks are made of them.
+    """
+    import numpy as np
+
+    for i, found in enumerate(outputs):
+        if not _floats(found) or not found.size:
+            continue
+        finite = np.isfinite(found)
+        name, bad = f"Output {i} is not finite", int(found.size - finite.sum())
+        known = wanted[i] if len(wanted) == len(outputs) and wanted[i].shape == found.shape else None
+        if known is not None and _floats(known) and np.isfinite(known).any():
+            lost = int((~finite & np.isfinite(known)).sum())
+            if lost:
+                raise ModelError(
+                    f"{name} in {lost} of {found.size} values where the reference is.",
+                    "Use another precision or runtime for this variant, or check the export.",
+                )
+        elif np.isnan(found).any() or not finite.any():
+            raise ModelError(
+                f"{name} in {bad} of {found.size} values, so that no correctness can be judged.",
+                "Give real inputs with --data FILE.npz; a network that answers so on real ones must be mended.",
+            )
+
+
+def check_same_again(subject: Subject) -> None:
+    """Refuse a network that draws numbers: called again on its first batch, it answers something else. Raises ModelError."""
+    again = subject.session.run(subject.feeds(0))
+    for found, kept in zip(again, subject.outputs, strict=True):
+        first = kept[: len(found)] if _batched(found, subject.cell.batch) else kept[0]
+        rows = min(len(first), len(found)) if getattr(found, "ndim", 0) else 0
+        if rows and found.shape[1:] == first.shape[1:] and found.dtype.kind in "fiub":
+            error = relative_error(found[:rows], first[:rows])
+            if error > SAME_AGAIN:
+                raise ModelError(
+                    f"The network itself is random: called twice on one input, it differs by {error:.2g} (relative L2).",
+                    "Take its random operators out (RandomNormal, Dropout); if it has none, do not use this runtime.",
+                )
+
+
+def _floats(array: Any) -> bool:
+    return array.dtype.kind in "fc" or array.dtype.name == "bfloat16"
 
 
 def gate(outputs: Sequence[Any], reference: Sequence[Any], precision: str) -> dict[str, Any]:

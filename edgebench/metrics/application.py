@@ -56,7 +56,7 @@ def _call(entry: str, function: Callable[..., Any], *values: Any) -> Any:
         words = (str(problem).strip().splitlines() or ["no message"])[0].rstrip(".")
         raise DataError(
             f"The application's {entry} raised {type(problem).__name__}: {words}.",
-            "Mend it, or leave it out of the plan.",
+            "Mend it, or leave it out.",
         ) from problem
 
 
@@ -71,6 +71,8 @@ class Application(Metric):
     def observe(self, subject: Subject) -> dict[str, Any]:
         named = subject.application
         functions = resolve(named)
+        if not functions:
+            return {"named": []}
         rows = min(subject.size, 64)
         samples = (
             _samples(named, functions)
@@ -91,26 +93,35 @@ class Application(Metric):
             after(outputs)
             return ready - start, inferred - ready, clock() - inferred
 
-        if named:
-            _call(", ".join(str(named[k]) for k in KEYS if named.get(k)), once, samples[0])
+        if "before" in functions or "samples" in functions:
+            entry = str(named.get("before") or named["samples"])
+            first = _call(entry, before, samples[0] if "samples" in functions else _one_array(samples[0]))
+            _check_made(entry, first if isinstance(first, Mapping) else {name: first}, subject)
+        _call(", ".join(str(named[k]) for k in KEYS if named.get(k)), once, samples[0])
         for i in range(WARM):
             once(samples[i % len(samples)])
         times: list[tuple[int, int, int]] = []
         end = clock() + int(SECONDS * 1e9)
         while clock() < end or len(times) < LEAST:
             times.append(once(samples[len(times) % len(samples)]))
-        return {part: [t[i] for t in times] for i, part in enumerate(PARTS)}
+        return {"named": sorted(functions), **{part: [t[i] for t in times] for i, part in enumerate(PARTS)}}
 
     def figures(self, work: Work, records: Sequence[Record], protocol: Protocol) -> tuple[Measurement, ...]:
         seen = [r["application"] for r in records if r.get("application")]
         if not seen:
             return ()
-        totals = [[sum(parts) for parts in zip(*(r[p] for p in PARTS), strict=True)] for r in seen]
+        seen = [r for r in seen if r.get("named") != []]
+        if not seen:
+            return (_NOTHING,)
+        # A stage that the application does not have took no time, and has no figure.
+        named = seen[-1].get("named", KEYS)
+        parts = [p for p in PARTS if p == "inference" or p in named]
+        totals = [[sum(taken) for taken in zip(*(r[p] for p in PARTS), strict=True)] for r in seen]
         every = [ns / 1e9 for total in totals for ns in total]
         p99 = stats.percentile_bound(every, 0.99)
         return (
             _figure("application", "raw sample to result", totals),
-            *(_figure(f"application_{part}", part, [r[part] for r in seen]) for part in PARTS),
+            *(_figure(f"application_{part}", part, [r[part] for r in seen]) for part in parts),
             Measurement(
                 metric="application_p99",
                 unit="s",
@@ -120,6 +131,32 @@ class Application(Metric):
                 n=len(every),
                 note="" if p99 is not None else f"n < {stats.samples_needed(0.99)}",
             ),
+        )
+
+
+_NOTHING = Measurement(
+    metric="application",
+    unit="s",
+    phase="raw sample to result",
+    source="perf_counter_ns around the application's own functions",
+    note="nothing of the application was named: samples, before or after",
+)
+
+
+def _check_made(entry: str, feeds: Mapping[str, Any], subject: Subject) -> None:
+    """Raise DataError where what the application makes for the network has not the shape of its inputs."""
+    for spec in subject.session.inputs:
+        shape = list(getattr(feeds.get(spec.name), "shape", ()))
+        wanted = [subject.cell.batch if i == 0 and size is None else size for i, size in enumerate(spec.shape)]
+        if len(shape) == len(wanted) and all(w in (None, f) for w, f in zip(wanted, shape, strict=True)):
+            continue
+        said = [size if size is not None else "any" for size in wanted]
+        axis = len(shape) == len(wanted) - 1 and all(w in (None, f) for w, f in zip(wanted[1:], shape, strict=True))
+        raise DataError(
+            f"The application's {entry} made {shape} for input {spec.name!r}, and the network takes {said}.",
+            "Add the batch axis in front: return array[None]."
+            if axis
+            else "Return an array of the network's shape, or leave it out.",
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from edgebench import stats
@@ -24,6 +25,8 @@ POLL_SECONDS = 0.1
 IDLE_DRIFT = 0.05
 LEAST_UPDATES = 100
 """A window needs so many new values of its meter."""
+NO_FIGURE_UPDATES = 10
+"""With fewer than these it has no figure at all: its ends alone would be off by a tenth."""
 
 
 class Energy(Metric):
@@ -121,6 +124,8 @@ def _figures(meter: dict[str, Any], items: Sequence[int]) -> list[Measurement]:
     count = sum(len(w) for w in windows)
     common: dict[str, Any] = {"unit": "J", "phase": f"load, scope {meter['scope']}", "source": source, "n": count}
     total = f"energy_{meter['scope']}"
+    if _updates(meter, seconds) < NO_FIGURE_UPDATES:
+        return [Measurement(metric=total, **common, note=f"{_few(meter, seconds)}: withheld")]
     loads = [j for j in joules[1:-1] if j is not None]
     if len(loads) < len(items):
         return [Measurement(metric=total, **common, note="the meter gave no true value")]
@@ -135,14 +140,31 @@ def _figures(meter: dict[str, Any], items: Sequence[int]) -> list[Measurement]:
         return out
     idle = (before + after) / 2
     above = [(j - idle * s) / n for j, s, n in zip(loads, seconds[1:-1], items, strict=True)]
-    out.append(_figure(f"{total}_above_idle", above, "", common))
+    out.append(_told_from_idle(_figure(f"{total}_above_idle", above, "", common)))
     return out
 
 
+def _told_from_idle(m: Measurement) -> Measurement:
+    """Withheld where the interval over the windows reaches zero: the load then drew no more than idling, as far as is known."""
+    if m.value is None or (m.value > 0 and (m.interval is None or m.interval.low > 0)):
+        return m
+    ends = f" ({m.interval.low:.2g} to {m.interval.high:.2g} J)" if m.interval else ""
+    return replace(
+        m,
+        value=None,
+        interval=None,
+        note=f"not told from idle: the interval over {len(m.samples)} windows{ends} includes 0",
+    )
+
+
 def _few(meter: dict[str, Any], seconds: Sequence[float]) -> str:
-    period = meter.get("period")
-    updates = min(seconds) / period if period else LEAST_UPDATES
+    updates = _updates(meter, seconds)
     return "" if updates >= LEAST_UPDATES else f"only about {updates:.0f} new values of the meter in a window"
+
+
+def _updates(meter: dict[str, Any], seconds: Sequence[float]) -> float:
+    period = meter.get("period")
+    return min(seconds) / period if period else LEAST_UPDATES
 
 
 def _figure(name: str, each: Sequence[float], note: str, common: dict[str, Any]) -> Measurement:

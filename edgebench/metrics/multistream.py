@@ -45,7 +45,7 @@ class MultiStream(Metric):
                     Measurement(
                         metric=name,
                         unit="s",
-                        phase=f"query of {SAMPLES}",
+                        phase=f"query of {SAMPLES} samples: time until the last is answered",
                         source="one session, sample after sample",
                         value=value,
                         n=len(seconds),

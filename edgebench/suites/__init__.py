@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from pathlib import Path
 
 from edgebench import plan, toml
@@ -13,6 +15,15 @@ FOLDER = Path(__file__).parent
 
 def names() -> tuple[str, ...]:
     return tuple(sorted(p.stem for p in FOLDER.glob("*.toml")))
+
+
+def about(name: str) -> str:
+    """The first sentence of a suite's own opening comment."""
+    text = (FOLDER / f"{name}.toml").read_text(encoding="utf-8")
+    comment = " ".join(
+        line.lstrip("# ") for line in itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    )
+    return re.split(r"(?<=[.?!]) ", comment.strip())[0]
 
 
 def read(name: str) -> Plan:

@@ -133,3 +133,19 @@ def test_the_activations_asked_for_choose_the_file() -> None:
     assert backend.lowering("int8", {**asked, "activations": "u8"}) == "onnx-u8s8"
     assert backend.lowering("fp32", {**asked, "activations": "s8"}) == "onnx"
     assert backend.lowering("fp16", asked) is None
+
+
+@pytest.mark.parametrize("weights", [True, False], ids=["weights", "inputs only"])
+def test_a_file_of_fp16_is_said_to_be_and_what_computed_it(weights: bool, onnx_case: Case, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    h, half = onnx.helper, onnx.TensorProto.FLOAT16
+    node = h.make_node("MatMul", ["x", "w"], ["y"]) if weights else h.make_node("Relu", ["x"], ["y"])
+    made = [onnx.numpy_helper.from_array(np.ones((8, 8), np.float16), "w")] if weights else []
+    ends = [[h.make_tensor_value_info(name, half, [1, 8])] for name in ("x", "y")]
+    graph = h.make_graph([node], "g", *ends, made)
+    path = tmp_path / "half.onnx"
+    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=9), path)
+    artifact = replace(onnx_case.artifact, path=str(path))
+    found = OnnxRuntimeBackend().open(artifact, onnx_case.asked(batch=1)).effective()
+    assert (found["precision"], found["file_precision"]) == ("fp16", "fp16")
+    assert found["computed_in"] in ("fp32", "fp16")

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from edgebench_openvino import OpenVinoBackend
+from edgebench_openvino.settings import _remedy
 
 from edgebench.backend import EdgebenchError, MissingRuntime, ModelError, Session
-from edgebench.schema import Options
+from edgebench.schema import Artifact, Options
 from edgebench.testing import Case
 
 openvino = pytest.importorskip("openvino")
@@ -160,3 +161,41 @@ def test_nncf_is_a_route_of_its_own_to_int8(onnx_case: Case, tmp_path: Path) -> 
     assert 1e-4 < np.linalg.norm(logits - right) / np.linalg.norm(right) < 0.1
     with pytest.raises(ModelError, match=r"sets ranges\. Leave ranges out"):
         lower.get("onnx-nncf").write(replace(request, quantize=Quantize(ranges="entropy")), tmp_path / "x.onnx")
+
+
+def one_node(path: Path, op: str, taken: int, given: int, **weights: Any) -> Artifact:
+    """A network of one operator on x (1, 8), its weights beside it."""
+    onnx = pytest.importorskip("onnx")
+    h = onnx.helper
+    shape = [2, "n"] if op == "NonZero" else [1, 8]
+    graph = h.make_graph(
+        [h.make_node(op, ["x", *weights], ["y"])],
+        "g",
+        [h.make_tensor_value_info("x", taken, [1, 8])],
+        [h.make_tensor_value_info("y", given, shape)],
+        [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=9), path)
+    return Artifact(format="onnx", path=str(path), sha256="", size=path.stat().st_size)
+
+
+@pytest.mark.parametrize(("op", "taken", "given"), [("Not", 9, 9), ("NonZero", 1, 7)])
+def test_a_graph_without_float_arithmetic_has_no_precision_to_judge(
+    op: str, taken: int, given: int, onnx_case: Case, tmp_path: Path
+) -> None:
+    session = OpenVinoBackend().open(one_node(tmp_path / "m.onnx", op, taken, given), onnx_case.asked())
+    assert session.effective()["precision"] == "fp32"
+
+
+def test_a_file_of_fp16_is_said_to_be_and_what_computed_it(onnx_case: Case, tmp_path: Path) -> None:
+    weights = np.ones((8, 8), np.float16)
+    made = one_node(tmp_path / "m.onnx", "MatMul", 10, 10, w=weights)
+    found = OpenVinoBackend().open(made, onnx_case.asked()).effective()
+    assert (found["precision"], found["file_precision"]) == ("fp16", "fp16")
+    assert found["computed_in"] in ("fp32", "fp16")
+    assert "file_precision" not in opened(onnx_case).effective()
+
+
+def test_memory_that_ends_is_no_fault_of_the_export() -> None:
+    assert "Free memory" in _remedy(RuntimeError("Exception from x.cpp:1:\nstd::bad_alloc"))
+    assert "Export the model again" in _remedy(RuntimeError("unknown operator"))

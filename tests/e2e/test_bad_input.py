@@ -37,6 +37,10 @@ import numpy as np
 def none():
     empty, nothing = np.zeros((0, 1, 32, 32), "f4"), np.zeros(0, int)
     return {"x_train": empty, "y_train": nothing, "x_eval": empty, "y_eval": nothing}
+def bare():
+    x = np.random.default_rng(0).normal(size=(40, 1, 32, 32)).astype("f4")
+    return {"x_train": x[:20], "x_eval": x[20:]}
+def leaves(): raise SystemExit(0)
 """
 
 
@@ -175,17 +179,64 @@ def test_damaged_model_files(edgebench: Edgebench, tmp_path: Path, tiny_onnx: Pa
     refused(edgebench("bench", "model.onnx"), *words, folder=tmp_path)
 
 
-def test_data_that_does_not_fit_a_ready_model_is_a_row_with_its_reason(
-    edgebench: Edgebench, tmp_path: Path, tiny_onnx: Path
+@pytest.mark.parametrize(
+    ("array", "options", "words"),
+    [
+        (("x", (4, 3, 9, 9)), [], ["N x 1 x 32 x 32", "4 x 3 x 9 x 9"]),
+        (("q", (4, 1, 32, 32)), [], ['wants "x"', '"q"']),
+        (None, ["--shape", "q=1x1x32x32"], ["no input 'q'"]),
+        (None, ["--threads", "9999"], ["9999 threads were asked for"]),
+    ],
+)
+def test_what_a_ready_model_cannot_be_fed_is_refused_before_anything_is_measured(
+    edgebench: Edgebench,
+    tmp_path: Path,
+    tiny_onnx: Path,
+    array: tuple[str, tuple[int, ...]] | None,
+    options: list[str],
+    words: list[str],
 ) -> None:
     import numpy as np
 
-    np.savez(tmp_path / "d.npz", x=np.zeros((4, 3, 9, 9), np.float32))
-    done = edgebench("bench", tiny_onnx, "--data", "d.npz", "--backend", "onnxruntime", "--quick", "--json")
-    assert done.returncode == 1
-    (row,) = json.loads(done.stdout)["rows"]
-    assert row["status"] == "failed"
-    assert "shape" in row["reason"]
+    given = []
+    if array:
+        np.savez(tmp_path / "d.npz", **{array[0]: np.zeros(array[1], np.float32)})
+        given = ["--data", "d.npz"]
+    done = edgebench("bench", tiny_onnx, "--backend", "onnxruntime", *given, *options)
+    refused(done, *words, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ('{ method = "train" }', ["asks to train an ONNX file"]),
+        ('{ method = "prune", macs = 0.5 }', ["asks to prune an ONNX file"]),
+    ],
+)
+def test_a_recipe_that_changes_a_finished_graph_is_refused_before_anything_is_measured(
+    edgebench: Edgebench, tmp_path: Path, tiny_onnx: Path, step: str, words: list[str]
+) -> None:
+    path = plan(tmp_path, source=str(tiny_onnx), recipe=f"steps = [{step}]")
+    refused(edgebench("run", path), *words, folder=tmp_path)
+
+
+def test_a_recipe_that_trains_without_labels_is_refused_before_anything_is_measured(
+    edgebench: Edgebench, tmp_path: Path
+) -> None:
+    path = plan(tmp_path, data="sets:bare", recipe='steps = [{ method = "train" }]')
+    refused(edgebench("run", path), "no labelled training samples", folder=tmp_path)
+
+
+def test_a_data_entry_that_exits_is_no_silent_end(edgebench: Edgebench, tmp_path: Path) -> None:
+    refused(edgebench("run", plan(tmp_path, data="sets:leaves")), "raised SystemExit", folder=tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [["nosuchplan.toml", "--resume"], ["--resume", "--batch", "8", "--quick"]])
+def test_what_a_run_that_goes_on_would_ignore_is_refused(
+    edgebench: Edgebench, tmp_path: Path, arguments: list[str]
+) -> None:
+    ignored = "nosuchplan.toml" if "nosuchplan.toml" in arguments else "--batch, --quick"
+    refused(edgebench("run", *arguments), "--resume goes on", ignored, folder=tmp_path)
 
 
 def test_a_backend_that_is_not_installed_names_its_extra(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +73,7 @@ def log(path: Path, seconds: int = 100) -> Path:
 
 def test_the_log_gives_energy_in_all_and_above_idle_that_can_be_made_again(tmp_path: Path) -> None:
     folder = folder_with_windows(tmp_path)
-    assert metered.join(folder, MeterCsv(log(tmp_path / "meter.csv"))) == 1
+    assert metered.join(folder, MeterCsv(log(tmp_path / "meter.csv"))) == (1, ())
     (result,) = folder.results()
     total, above = result.get("energy_wall"), result.get("energy_wall_above_idle")
     assert total is not None
@@ -99,6 +100,45 @@ def test_a_log_that_ends_too_early_or_a_run_without_windows_writes_nothing(tmp_p
     without = folder_with_windows(tmp_path / "b", epochs=[])
     with pytest.raises(DataError, match="no windows"):
         metered.join(without, MeterCsv(log(tmp_path / "meter.csv")))
+
+
+def test_what_was_not_joined_is_said_with_its_reason(edgebench: Callable[..., Any], tmp_path: Path) -> None:
+    folder_with_windows(tmp_path / "results")
+    path = log(tmp_path / "meter.csv")
+    falling = [f"{BEGIN + at / 10:.1f},-1" for at in range(-50, 1000)]
+    path.write_text("\n".join(falling))
+    done = edgebench("energy", "latest", path)
+    assert done.returncode == 0, done.stderr
+    assert "was joined" not in done.stdout
+    assert "No energy from" in done.stdout
+    assert "r on fake: the meter gave no true value" in done.stdout
+
+
+def test_a_log_of_too_few_readings_for_its_windows_gives_no_figure(tmp_path: Path) -> None:
+    folder = folder_with_windows(tmp_path)
+    path = tmp_path / "meter.csv"
+    path.write_text("\n".join(f"{BEGIN + 2 * i},{5 + i % 2}" for i in range(-5, 60)))
+    given, lacking = metered.join(folder, MeterCsv(path))
+    assert given == 0
+    assert "only about 5 new values of the meter in a window" in lacking[0]
+    (result,) = folder.results()
+    assert result.get("energy_wall_above_idle") is None
+
+
+def test_a_load_that_is_not_told_from_idle_is_withheld(tmp_path: Path) -> None:
+    folder = folder_with_windows(tmp_path)
+    path = tmp_path / "meter.csv"
+    noise = random.Random(0)
+    path.write_text("\n".join(f"{BEGIN + i / 10:.1f},{noise.uniform(5.5, 6.5)}" for i in range(-50, 1000)))
+    assert metered.join(folder, MeterCsv(path)).given == 1
+    (result,) = folder.results()
+    total, above = result.get("energy_wall"), result.get("energy_wall_above_idle")
+    assert total is not None
+    assert total.interval is not None
+    assert above is not None
+    assert above.value is None
+    assert "not told from idle" in above.note
+    assert runner.rebuild(folder) == folder.results()
 
 
 def test_the_command_joins_and_prints(edgebench: Callable[..., Any], tmp_path: Path) -> None:

@@ -51,3 +51,6 @@ def test_it_trusts_only_a_machine_that_tells_the_truth(again: Any, slowed: Any, 
     assert report["trusted"] is trusted
     last = selfcheck.sentences(report)[-1]
     assert ("can be trusted" in last) is trusted
+    assert ("run as root" in last) is not trusted
+    isolated = selfcheck.sentences(selfcheck._report(results, {"isolation": "R2 cgroup v1 cpu.shares"}))[-1]
+    assert "root" not in isolated

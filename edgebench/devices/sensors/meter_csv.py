@@ -1,4 +1,6 @@
-"""The log of an external power meter: a CSV of seconds since 1970 and watts, cut by our phases' windows.
+"""The log of an external power meter: a CSV of the time since 1970 and watts, cut by our phases' windows.
+
+Seconds, or milliseconds and less as loggers write them: told by how great they are.
 
 Both clocks must agree to much less than a window: set them by NTP. What else stands in a row is not looked
 at.
@@ -19,6 +21,11 @@ from edgebench.errors import DataError
 
 HOLE = 5.0
 """A gap of more than so many usual steps between two rows is a hole in the log."""
+
+LATEST = 1e11
+"""Seconds since 1970 of a day some three thousand years from now: what is greater counts in a smaller unit."""
+UNITS = (1, 1e3, 1e6, 1e9)
+"""Seconds, milliseconds, microseconds, nanoseconds: how many there are in a second."""
 
 
 class MeterCsv:
@@ -88,7 +95,8 @@ def _read(path: Path) -> tuple[list[float], list[float]]:
         watts.append(values[1])
     if len(times) < 2:
         raise DataError(f"The meter's log {path} holds fewer than two readings.", fix)
-    return times, watts
+    unit = next((unit for unit in UNITS if times[-1] / unit < LATEST), UNITS[-1])
+    return [time / unit for time in times], watts
 
 
 def _numbers(row: Sequence[str]) -> tuple[float, float] | None:
