@@ -40,7 +40,8 @@ def convert(
     lowering = _lowering(runtime, precision)
     spec, inputs = _source(source, weights)
     ready.require_makers(source)
-    from edgebench.compress import lower, methods, pipeline
+    from edgebench.compress import methods, pipeline
+    from edgebench.compress.lowering import lower
     from edgebench.data import load
 
     how = lower.get(lowering)

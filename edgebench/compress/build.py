@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench.compress import cache as kept
-from edgebench.compress import lower
 from edgebench.compress.context import Progress
+from edgebench.compress.lowering import lower
 from edgebench.compress.timing import Stopwatch
 from edgebench.data import DataSet
 from edgebench.errors import PlanError

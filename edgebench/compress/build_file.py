@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench.compress import cache as kept
-from edgebench.compress import lower, methods
+from edgebench.compress import methods
 from edgebench.compress.build import Build
 from edgebench.compress.context import Architecture, Context
+from edgebench.compress.lowering import lower
 from edgebench.compress.model_file import check_onnx, external_files
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.data import DataSet
@@ -54,7 +55,7 @@ def check_steps(recipe: Recipe) -> None:
 
 def outputs(path: Path, spec: TensorSpec, samples: NDArray[Any]) -> list[NDArray[Any]]:
     """Every output for every sample, (N, ...) each, run by onnxruntime. Raises ModelError."""
-    from edgebench.compress.export import open_session
+    from edgebench.compress.lowering.export import open_session
 
     batch = spec.shape[0] if spec.shape and spec.shape[0] else 64
     parts: list[list[NDArray[Any]]] = []
@@ -120,7 +121,7 @@ class FileBuild(Build):
         key = kept.key_of(files=files, options=dataclasses.asdict(method), data=self.data.sha256)
 
         def fill(part: Path) -> Mapping[str, Any]:
-            from edgebench.compress import sensitivity
+            from edgebench.compress.quantization import sensitivity
 
             def report(done: int, total: int, note: str) -> None:
                 self.progress(f"{self.recipe.name}: {method.name}", done, total, note)

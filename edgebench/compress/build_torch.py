@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from edgebench import plugins
 from edgebench.compress import cache as kept
-from edgebench.compress import code, lower, methods
+from edgebench.compress import code, methods
 from edgebench.compress.build import Build
 from edgebench.compress.context import Architecture, Context
+from edgebench.compress.lowering import lower
 from edgebench.compress.timing import Place, measuring
 from edgebench.entries import resolve
 from edgebench.errors import ModelError
@@ -205,7 +206,7 @@ class TorchBuild(Build):
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         from edgebench.compress.load_model import tensor
-        from edgebench.compress.training import outputs_of
+        from edgebench.compress.training.loop import outputs_of
 
         assert self.now is not None
         assert self.parent is not None

@@ -10,8 +10,8 @@ from edgebench.compress import build_file, methods
 from edgebench.compress.build_file import FileBuild
 from edgebench.compress.build_torch import TorchBuild
 from edgebench.compress.context import Progress, silent
-from edgebench.compress.learning import Learning, check_labelled
 from edgebench.compress.timing import Stopwatch
+from edgebench.compress.training.learning import Learning, check_labelled
 from edgebench.data import DataSet
 from edgebench.entries import resolve
 from edgebench.errors import ModelError
@@ -52,7 +52,8 @@ def check(spec: ModelSpec, data: DataSet, *, base: Path, recipes: Sequence[Recip
     if is_file(spec):
         build_file.check_file(Path(base, spec.source), data)
         return
-    from edgebench.compress import load_model, rehearsal
+    from edgebench.compress import load_model
+    from edgebench.compress.training import rehearsal
 
     model = load_model.load_module(spec, base)
     load_model.check_fit(model, data, spec.task)

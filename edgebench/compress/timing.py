@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgebench.compress import cache as kept
-from edgebench.compress import lower
+from edgebench.compress.lowering import lower
 from edgebench.errors import ModelError
 from edgebench.schema import Artifact, Options
 
@@ -94,7 +94,7 @@ def _file(model: nn.Module, name: str, folder: Path, example: Tensor, calibratio
         )
 
     def onnx() -> Path:
-        from edgebench.compress import export
+        from edgebench.compress.lowering import export
 
         path = folder / "float.onnx"
         if not path.exists():

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgebench.compress import tflite_file
+from edgebench.compress.lowering import tflite_file
 from edgebench.compress.quiet import first_line
 from edgebench.errors import MissingRuntime, ModelError
 from edgebench.inspect import layers

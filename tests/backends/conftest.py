@@ -124,8 +124,8 @@ def torch_int8_case(nets: Path, torch_net: Any, torch_case: Case) -> Case:
     pytest.importorskip("torchao")
     import torch
 
-    from edgebench.compress import lower_x86
-    from edgebench.compress.quantize import Quantize
+    from edgebench.compress.lowering import lower_x86
+    from edgebench.compress.quantization.quantize import Quantize
 
     if not hasattr(torch.ops.onednn, "qconv_prepack"):
         pytest.skip("this torch has no oneDNN int8 kernels")

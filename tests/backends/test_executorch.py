@@ -21,8 +21,8 @@ if not ExecuTorchBackend().probe().ok:
 
 
 def made(nets: Path, net: Any, precision: str) -> Case:
-    from edgebench.compress import lower_executorch
-    from edgebench.compress.quantize import Quantize
+    from edgebench.compress.lowering import lower_executorch
+    from edgebench.compress.quantization.quantize import Quantize
 
     rng = np.random.default_rng(0)
     feeds = {"input": rng.standard_normal((1, 3, 12, 12)).astype(np.float32)}
@@ -86,7 +86,7 @@ def test_more_portable_operators_than_allowed_fail_the_row(int8: Case) -> None:
 
 def test_values_in_between_are_not_kept_beside_the_events(nets: Path) -> None:
     """They would fill their room in a program with many operators, and the runtime would end the process."""
-    from edgebench.compress import lower_executorch
+    from edgebench.compress.lowering import lower_executorch
 
     class Deep(torch.nn.Module):  # type: ignore[misc,name-defined]
         def forward(self, x: Any) -> Any:
@@ -107,8 +107,8 @@ def test_a_float_program_asked_for_as_int8_is_found_out(fp32: Case) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_larger_batch_is_a_program_of_its_own(tmp_path: Path, torch_net: Any, precision: str) -> None:
-    from edgebench.compress import lower
-    from edgebench.compress.quantize import Quantize
+    from edgebench.compress.lowering import lower
+    from edgebench.compress.quantization.quantize import Quantize
 
     name = ExecuTorchBackend().lowering(precision, {"batch": 3, "threads": 1})
     assert name == ("pte-int8@3" if precision == "int8" else "pte@3")

@@ -38,8 +38,8 @@ def tflite(nets: Path, torch_net: Any, torch_case: Case) -> Callable[[str], Case
     needs_converter()
     import torch
 
-    from edgebench.compress import lower_litert
-    from edgebench.compress.quantize import Quantize
+    from edgebench.compress.lowering import lower_litert
+    from edgebench.compress.quantization.quantize import Quantize
 
     example = torch.from_numpy(torch_case.feeds["input"])
     made: dict[str, Case] = {}
@@ -60,7 +60,7 @@ def tflite(nets: Path, torch_net: Any, torch_case: Case) -> Callable[[str], Case
 
 def changed(case: Case, path: Path, change: Callable[[Any], None]) -> Case:
     """The same case on a file that `change` was let at."""
-    from edgebench.compress import tflite_file
+    from edgebench.compress.lowering import tflite_file
 
     model = tflite_file.parse(Path(case.artifact.path).read_bytes())
     change(model)
@@ -118,7 +118,7 @@ def test_a_batch_that_a_file_was_not_made_for_is_refused(torch_case: Case, tmp_p
     needs_converter()
     import torch
 
-    from edgebench.compress import lower_litert
+    from edgebench.compress.lowering import lower_litert
 
     class Net(torch.nn.Module):  # type: ignore[misc,name-defined]
         """The mean over the batch: for a batch of one the converter leaves it out, and LiteRT would not notice."""
@@ -172,7 +172,7 @@ def test_integers_at_the_ends_are_scaled_by_the_session(
     """A file that takes and gives int8, as TensorFlow's converter makes them for microcontrollers."""
     from ai_edge_quantizer import recipe
 
-    from edgebench.compress import lower_litert
+    from edgebench.compress.lowering import lower_litert
 
     case = tflite("fp32")
     content = Path(case.artifact.path).read_bytes()

@@ -21,7 +21,7 @@ pytest.importorskip("pnnx")
 
 
 def made(nets: Path, net: Any, precision: str) -> Case:
-    from edgebench.compress import lower_ncnn
+    from edgebench.compress.lowering import lower_ncnn
 
     feeds = {"in0": np.random.default_rng(0).standard_normal((1, 3, 12, 12)).astype(np.float32)}
     example, path = torch.from_numpy(feeds["in0"]), nets / f"net-{precision}.ncnn"

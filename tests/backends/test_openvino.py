@@ -143,8 +143,8 @@ def test_an_option_that_means_nothing_is_refused(onnx_case: Case, option: dict[s
 
 def test_nncf_is_a_route_of_its_own_to_int8(onnx_case: Case, tmp_path: Path) -> None:
     pytest.importorskip("nncf")
-    from edgebench.compress import lower
-    from edgebench.compress.quantize import Quantize
+    from edgebench.compress.lowering import lower
+    from edgebench.compress.quantization.quantize import Quantize
 
     name = OpenVinoBackend().lowering("int8", {"batch": 1, "threads": 1, "quantizer": "nncf"})
     assert (name, OpenVinoBackend().lowering("int8", {})) == ("onnx-nncf", "onnx-u8s8")

@@ -17,8 +17,8 @@ pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
 
-from edgebench.compress import export, lower, lower_trt  # noqa: E402
-from edgebench.compress.quantize import Quantize  # noqa: E402
+from edgebench.compress.lowering import export, lower, lower_trt  # noqa: E402
+from edgebench.compress.quantization.quantize import Quantize  # noqa: E402
 
 SAMPLES = np.random.default_rng(0).standard_normal((32, 3, 12, 12)).astype(np.float32)
 

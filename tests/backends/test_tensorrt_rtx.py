@@ -82,8 +82,8 @@ NETWORKS = {"convolutions": convolutions, "transformer": transformer}
 
 def lowered(net: Any, shape: tuple[int, ...], stem: Path) -> dict[str, Path]:
     """The network in each precision, as edgebench lowers it."""
-    from edgebench.compress import export, lower_trt
-    from edgebench.compress.quantize import Quantize
+    from edgebench.compress.lowering import export, lower_trt
+    from edgebench.compress.quantization.quantize import Quantize
 
     samples = np.random.default_rng(0).standard_normal((16, *shape)).astype(np.float32)
     paths = {p: stem.with_name(f"{stem.name}-{p}.onnx") for p in ("fp32", "fp16", "int8")}

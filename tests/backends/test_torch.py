@@ -91,8 +91,8 @@ def test_a_fixed_batch_is_named_when_another_comes(torch_case: Case, torch_net: 
 def unfused_case(nets: Path, torch_net: Any, torch_case: Case) -> Case:
     """The int8 network as torch's compilers take it."""
     pytest.importorskip("torchao")
-    from edgebench.compress import lower_x86
-    from edgebench.compress.quantize import Quantize
+    from edgebench.compress.lowering import lower_x86
+    from edgebench.compress.quantization.quantize import Quantize
 
     rng, path = np.random.default_rng(1), nets / "net-qdq.pt2"
     samples = rng.standard_normal((32, 3, 12, 12)).astype(np.float32)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebench import measure, plugins, stats
-from edgebench.compress import lower
+from edgebench.compress.lowering import lower
 from edgebench.schema import Artifact
 from tests.bars.common import FOLDER
 

@@ -86,7 +86,7 @@ def resnet_tflite() -> Path:
     if not path.exists():
         import torch
 
-        from edgebench.compress import lower
+        from edgebench.compress.lowering import lower
         from edgebench.zoo.resnet import resnet8
 
         torch.manual_seed(0)

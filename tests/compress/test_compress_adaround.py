@@ -13,9 +13,10 @@ from compress_helpers import network, stripes
 from compress_networks import Depthwise, uneven
 from torch import nn
 
-from edgebench.compress import export, layers, lower_onnx, rounding
 from edgebench.compress.load_model import tensor
-from edgebench.compress.quantize import Quantize
+from edgebench.compress.lowering import export, lower_onnx
+from edgebench.compress.quantization import layers, rounding
+from edgebench.compress.quantization.quantize import Quantize
 
 INPUTS = tensor(stripes().evaluation.inputs)
 EXAMPLE = INPUTS[:4]

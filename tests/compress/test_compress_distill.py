@@ -15,17 +15,18 @@ from compress_helpers import ENTRY, SPEC, context, network, stripes
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from edgebench.compress import pipeline, teaching
+from edgebench.compress import pipeline
 from edgebench.compress.context import Context
-from edgebench.compress.criterion import cross_entropy
-from edgebench.compress.distill import Distill
-from edgebench.compress.learning import Learning
 from edgebench.compress.load_model import tensor
-from edgebench.compress.losses.dkd import Dkd
-from edgebench.compress.losses.hinton import Hinton
-from edgebench.compress.pairing import heard_of_all, paired
-from edgebench.compress.train import Finetune, Train
-from edgebench.compress.training import fit, outputs_of
+from edgebench.compress.training import teaching
+from edgebench.compress.training.criterion import cross_entropy
+from edgebench.compress.training.distill import Distill
+from edgebench.compress.training.learning import Learning
+from edgebench.compress.training.loop import fit, outputs_of
+from edgebench.compress.training.losses.dkd import Dkd
+from edgebench.compress.training.losses.hinton import Hinton
+from edgebench.compress.training.pairing import heard_of_all, paired
+from edgebench.compress.training.train import Finetune, Train
 from edgebench.data import Split
 from edgebench.errors import ModelError
 from edgebench.schema import Options, Recipe, Step

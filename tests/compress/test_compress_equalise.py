@@ -11,8 +11,8 @@ from compress_helpers import network, stripes
 from compress_networks import Depthwise, uneven
 from torch import nn
 
-from edgebench.compress import equalise, rounding
 from edgebench.compress.load_model import tensor
+from edgebench.compress.quantization import equalise, rounding
 
 INPUTS = tensor(stripes().evaluation.inputs)
 

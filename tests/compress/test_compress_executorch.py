@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgebench.compress.quantize import Quantize
+from edgebench.compress.quantization.quantize import Quantize
 from edgebench.errors import DataError, ModelError
 
 torch = pytest.importorskip("torch")
@@ -44,7 +44,7 @@ def answer(path: Path, x: Any) -> Any:
 def test_a_float_program_is_torchs_own_answer_wholly_delegated_silent_and_repeatable(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from edgebench.compress import lower_executorch
+    from edgebench.compress.lowering import lower_executorch
 
     x = torch.from_numpy(samples(2))
     for name in ("one", "two"):
@@ -60,7 +60,7 @@ def test_a_float_program_is_torchs_own_answer_wholly_delegated_silent_and_repeat
 
 @pytest.mark.parametrize("ranges", ["minmax", "percentile", "entropy"])
 def test_int8_is_near_and_covers_every_layer(tmp_path: Path, ranges: Any) -> None:
-    from edgebench.compress import lower_executorch
+    from edgebench.compress.lowering import lower_executorch
 
     path = tmp_path / "net.pte"
     example = torch.from_numpy(samples(2))
@@ -73,7 +73,7 @@ def test_int8_is_near_and_covers_every_layer(tmp_path: Path, ranges: Any) -> Non
 
 
 def test_per_channel_scales_are_another_file(tmp_path: Path) -> None:
-    from edgebench.compress import lower_executorch
+    from edgebench.compress.lowering import lower_executorch
 
     for per_channel in (True, False):
         asked, path = Quantize(per_channel=per_channel), tmp_path / f"{per_channel}.pte"
@@ -82,7 +82,7 @@ def test_per_channel_scales_are_another_file(tmp_path: Path) -> None:
 
 
 def test_strange_strides_are_put_in_order(tmp_path: Path) -> None:
-    from edgebench.compress import lower_executorch
+    from edgebench.compress.lowering import lower_executorch
 
     given = torch.from_numpy(np.ascontiguousarray(samples(2).transpose(0, 2, 3, 1))).permute(0, 3, 1, 2)
     strange = net().to(memory_format=torch.channels_last)
@@ -100,7 +100,7 @@ def test_strange_strides_are_put_in_order(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_lowered_is_named(tmp_path: Path, extra: Any, words: str) -> None:
-    from edgebench.compress import lower_executorch
+    from edgebench.compress.lowering import lower_executorch
 
     with pytest.raises(ModelError, match=words):
         lower_executorch.export(net(extra), torch.from_numpy(samples(2)), tmp_path / "net.pte")
@@ -108,7 +108,7 @@ def test_what_cannot_be_lowered_is_named(tmp_path: Path, extra: Any, words: str)
 
 
 def test_samples_that_are_all_the_same_are_refused(tmp_path: Path) -> None:
-    from edgebench.compress import lower_executorch
+    from edgebench.compress.lowering import lower_executorch
 
     with pytest.raises(DataError, match="all the same"):
         lower_executorch.quantize(

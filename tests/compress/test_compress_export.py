@@ -15,9 +15,9 @@ import torch
 from compress_helpers import network, stripes
 from torch import nn
 
-from edgebench.compress import export
 from edgebench.compress.cache import sha256
 from edgebench.compress.load_model import tensor
+from edgebench.compress.lowering import export
 from edgebench.errors import ModelError
 
 EXAMPLE = tensor(stripes().evaluation.inputs[:4])

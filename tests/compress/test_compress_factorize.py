@@ -13,11 +13,12 @@ import torch
 from compress_helpers import context, network, stripes
 from torch import nn
 
-from edgebench.compress import checkpoint, factorize
+from edgebench.compress import checkpoint
 from edgebench.compress.context import Architecture
-from edgebench.compress.factorize import Factorize, spectra_of
 from edgebench.compress.load_model import macs, parameters, tensor
-from edgebench.compress.prune import Prune
+from edgebench.compress.pruning import factorize
+from edgebench.compress.pruning.factorize import Factorize, spectra_of
+from edgebench.compress.pruning.prune import Prune
 from edgebench.errors import ModelError, PlanError
 from edgebench.schema import Options
 
@@ -82,7 +83,7 @@ def test_a_factorized_and_pruned_network_is_built_again_in_a_fresh_process(tmp_p
     where = context()
     first = Prune(macs=0.7).apply(network(), where)
     made = Factorize(energy=0.8).apply(first, where)
-    assert where.architecture.entry == "edgebench.compress.factorize:rebuilt"
+    assert where.architecture.entry == "edgebench.compress.pruning.factorize:rebuilt"
     last = Prune(macs=0.8).apply(made, where)
     checkpoint.save(last, where.architecture, tmp_path, Path(), EXAMPLE)
     code = (

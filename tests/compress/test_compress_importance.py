@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from edgebench.compress import importance
-from edgebench.compress.importance import Part, Scores, lamp, rows, score
-from edgebench.compress.prune import Prune
+from edgebench.compress.pruning import importance
+from edgebench.compress.pruning.importance import Part, Scores, lamp, rows, score
+from edgebench.compress.pruning.prune import Prune
 from edgebench.data.arrays import from_arrays
 from edgebench.errors import DataError, ModelError
 

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from edgebench.compress import lower, lower_litert, tflite_file
 from edgebench.compress.cache import sha256
 from edgebench.compress.load_model import tensor
-from edgebench.compress.quantize import Quantize
-from edgebench.compress.train import Train
+from edgebench.compress.lowering import lower, lower_litert, tflite_file
+from edgebench.compress.quantization.quantize import Quantize
+from edgebench.compress.training.train import Train
 from edgebench.errors import DataError, ModelError
 
 pytestmark = pytest.mark.skipif(

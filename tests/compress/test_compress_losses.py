@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgebench.compress import losses
-from edgebench.compress.losses import LOSSES, parse
-from edgebench.compress.losses.attention import Attention, attention
-from edgebench.compress.losses.dist import Dist
-from edgebench.compress.losses.dkd import Dkd
-from edgebench.compress.losses.fitnet import FitNet
-from edgebench.compress.losses.hinton import Hinton, LogitStd, softened
-from edgebench.compress.losses.maps import as_maps, same_size
-from edgebench.compress.losses.rkd import Rkd, angles, distances
-from edgebench.compress.losses.standardize import standardized
+from edgebench.compress.training import losses
+from edgebench.compress.training.losses import LOSSES, parse
+from edgebench.compress.training.losses.attention import Attention, attention
+from edgebench.compress.training.losses.dist import Dist
+from edgebench.compress.training.losses.dkd import Dkd
+from edgebench.compress.training.losses.fitnet import FitNet
+from edgebench.compress.training.losses.hinton import Hinton, LogitStd, softened
+from edgebench.compress.training.losses.maps import as_maps, same_size
+from edgebench.compress.training.losses.rkd import Rkd, angles, distances
+from edgebench.compress.training.losses.standardize import standardized
 from edgebench.errors import PlanError
 
 LOGITS = ("hinton", "logit_std", "dkd", "dist")

@@ -13,11 +13,11 @@ import torch
 from compress_helpers import context, network, stripes
 from torch import nn
 
-from edgebench.compress import export, lower
 from edgebench.compress.cache import sha256
 from edgebench.compress.load_model import load_module, tensor
-from edgebench.compress.quantize import Quantize
-from edgebench.compress.train import Train
+from edgebench.compress.lowering import export, lower
+from edgebench.compress.quantization.quantize import Quantize
+from edgebench.compress.training.train import Train
 from edgebench.errors import DataError, ModelError, PlanError
 from edgebench.schema import ModelSpec
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from edgebench.compress import methods
-from edgebench.compress.distill import Distill
-from edgebench.compress.prune import Prune
-from edgebench.compress.quantize import Quantize
-from edgebench.compress.train import Finetune, Train
+from edgebench.compress.pruning.prune import Prune
+from edgebench.compress.quantization.quantize import Quantize
+from edgebench.compress.training.distill import Distill
+from edgebench.compress.training.train import Finetune, Train
 from edgebench.errors import PlanError
 from edgebench.schema import Options, Recipe, Step
 

@@ -26,7 +26,7 @@ class Net(torch.nn.Module):  # type: ignore[misc,name-defined]
 
 
 def convert(path: Path, extra: Any = None, half: bool = False) -> dict[str, Any]:
-    from edgebench.compress import lower_ncnn
+    from edgebench.compress.lowering import lower_ncnn
 
     torch.manual_seed(0)
     return lower_ncnn.convert(Net(extra).eval(), torch.randn(2, 1, 7, 9), path, half=half)

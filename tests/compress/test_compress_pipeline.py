@@ -16,8 +16,9 @@ from torch import nn
 
 from edgebench import plugins
 from edgebench.compress import cache as kept
-from edgebench.compress import code, export, methods, pipeline
+from edgebench.compress import code, methods, pipeline
 from edgebench.compress.load_model import macs, tensor
+from edgebench.compress.lowering import export
 from edgebench.data import Split
 from edgebench.errors import EdgebenchError, ModelError, PlanError, StoreError
 from edgebench.schema import ModelSpec, Options, Recipe, Step

@@ -17,7 +17,7 @@ from torch import nn
 from edgebench.compress import checkpoint
 from edgebench.compress.context import Architecture
 from edgebench.compress.load_model import load_module, macs, tensor
-from edgebench.compress.prune import Prune
+from edgebench.compress.pruning.prune import Prune
 from edgebench.errors import ModelError
 from edgebench.schema import ModelSpec, Options
 

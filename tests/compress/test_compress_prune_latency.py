@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from edgebench.compress import pipeline
 from edgebench.compress.load_model import macs, tensor
-from edgebench.compress.prune import Prune
-from edgebench.compress.pruning_latency import LEAST, aim
+from edgebench.compress.pruning.latency import LEAST, aim
+from edgebench.compress.pruning.prune import Prune
 from edgebench.compress.timing import Place, Timing
 from edgebench.errors import ModelError
 from edgebench.schema import Artifact, Options, Recipe, Step

@@ -11,10 +11,11 @@ from compress_helpers import context, network, stripes
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgebench.compress import checkpoint, heads
+from edgebench.compress import checkpoint
 from edgebench.compress.context import Architecture
 from edgebench.compress.load_model import macs, parameters, tensor
-from edgebench.compress.prune import Prune
+from edgebench.compress.pruning import heads
+from edgebench.compress.pruning.prune import Prune
 from edgebench.errors import ModelError, PlanError
 from edgebench.schema import Options
 

@@ -12,11 +12,12 @@ from compress_helpers import context, network, stripes
 from compress_networks import Depthwise
 from torch import nn
 
-from edgebench.compress import export, fake_quantization, layers, lower_onnx, rounding
 from edgebench.compress.load_model import tensor
-from edgebench.compress.qat import Qat
-from edgebench.compress.quantize import Quantize
-from edgebench.compress.train import Train
+from edgebench.compress.lowering import export, lower_onnx
+from edgebench.compress.quantization import fake_quantization, layers, rounding
+from edgebench.compress.quantization.qat import Qat
+from edgebench.compress.quantization.quantize import Quantize
+from edgebench.compress.training.train import Train
 from edgebench.errors import PlanError
 
 INPUTS = tensor(stripes().evaluation.inputs)

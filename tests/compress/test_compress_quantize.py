@@ -15,10 +15,12 @@ from compress_helpers import SPEC, context, network, stripes
 from compress_networks import Depthwise, Transformer
 from torch import nn
 
-from edgebench.compress import calibration, export, lower, methods, pipeline
+from edgebench.compress import methods, pipeline
 from edgebench.compress.cache import sha256
 from edgebench.compress.load_model import tensor
-from edgebench.compress.quantize import Quantize
+from edgebench.compress.lowering import export, lower
+from edgebench.compress.quantization import calibration
+from edgebench.compress.quantization.quantize import Quantize
 from edgebench.errors import DataError, ModelError, PlanError
 from edgebench.schema import ModelSpec, Options, Recipe, Step
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgebench.compress import ranges
+from edgebench.compress.quantization import ranges
 
 
 def histogram(values: Any) -> tuple[Any, Any, float, float]:

@@ -12,9 +12,10 @@ import torch
 from compress_helpers import stripes
 from torch import nn
 
-from edgebench.compress import export, lower_onnx, sensitivity
 from edgebench.compress.load_model import tensor
-from edgebench.compress.quantize import Quantize
+from edgebench.compress.lowering import export, lower_onnx
+from edgebench.compress.quantization import sensitivity
+from edgebench.compress.quantization.quantize import Quantize
 from edgebench.data import Split
 from edgebench.errors import DataError, PlanError
 

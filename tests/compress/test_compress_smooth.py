@@ -7,9 +7,10 @@ from compress_helpers import stripes
 from compress_networks import Transformer, uneven
 from torch import nn
 
-from edgebench.compress import export, lower_onnx, smooth
 from edgebench.compress.load_model import tensor
-from edgebench.compress.quantize import Quantize
+from edgebench.compress.lowering import export, lower_onnx
+from edgebench.compress.quantization import smooth
+from edgebench.compress.quantization.quantize import Quantize
 
 INPUTS = tensor(stripes().evaluation.inputs)
 

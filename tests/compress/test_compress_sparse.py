@@ -13,14 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from edgebench.compress import masking, methods, penalties
-from edgebench.compress.factorize import Factorize
+from edgebench.compress import methods
 from edgebench.compress.load_model import tensor
-from edgebench.compress.mask import Mask
-from edgebench.compress.prune import Prune
-from edgebench.compress.quantize import Quantize
-from edgebench.compress.sparsify import Sparsify
-from edgebench.compress.train import Train
+from edgebench.compress.pruning import masking, penalties
+from edgebench.compress.pruning.factorize import Factorize
+from edgebench.compress.pruning.mask import Mask
+from edgebench.compress.pruning.prune import Prune
+from edgebench.compress.pruning.sparsify import Sparsify
+from edgebench.compress.quantization.quantize import Quantize
+from edgebench.compress.training.train import Train
 from edgebench.errors import ModelError, PlanError
 from edgebench.schema import Options, Recipe, Step
 

@@ -15,8 +15,8 @@ pytest.importorskip("torchao")
 
 def test_every_layer_of_a_transformer_is_fused_and_near_the_float_network(tmp_path: Path) -> None:
     from edgebench import zoo
-    from edgebench.compress import lower_x86
-    from edgebench.compress.quantize import Quantize
+    from edgebench.compress.lowering import lower_x86
+    from edgebench.compress.quantization.quantize import Quantize
 
     if not hasattr(torch.ops.onednn, "qconv_prepack"):
         pytest.skip("this torch has no oneDNN int8 kernels")

@@ -17,14 +17,14 @@ from safetensors.torch import load_file
 from torch import nn
 
 from edgebench.compress import pipeline
-from edgebench.compress.average import Average
 from edgebench.compress.context import Context
-from edgebench.compress.criterion import cross_entropy
-from edgebench.compress.learning import Learning
 from edgebench.compress.load_model import load_weights, tensor
-from edgebench.compress.schedule import optimizer, rate
-from edgebench.compress.train import Finetune, Train
-from edgebench.compress.training import fit, outputs_of
+from edgebench.compress.training.average import Average
+from edgebench.compress.training.criterion import cross_entropy
+from edgebench.compress.training.learning import Learning
+from edgebench.compress.training.loop import fit, outputs_of
+from edgebench.compress.training.schedule import optimizer, rate
+from edgebench.compress.training.train import Finetune, Train
 from edgebench.data import Split
 from edgebench.errors import DataError, EdgebenchError, ModelError, PlanError
 from edgebench.schema import Options, Recipe, Step

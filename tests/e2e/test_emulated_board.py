@@ -184,7 +184,7 @@ def test_the_real_aarch64_runtimes_answer_as_here_and_give_no_figure_of_speed(
 def test_litert_runs_there_too(tmp_path: Path, board: dict[str, str]) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("litert_torch")
-    from edgebench.compress import lower_litert
+    from edgebench.compress.lowering import lower_litert
 
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 10))

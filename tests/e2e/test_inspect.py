@@ -24,8 +24,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     import torch
     from torch import nn
 
-    from edgebench.compress import lower
-    from edgebench.compress.quantize import Quantize
+    from edgebench.compress.lowering import lower
+    from edgebench.compress.quantization.quantize import Quantize
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("formats")

@@ -23,8 +23,8 @@ def make(folder: Path, names: tuple[str, ...] = tuple(NETWORKS), batch: int = 1)
     import torch
 
     from edgebench import zoo
-    from edgebench.compress import export, lower_trt
-    from edgebench.compress.quantize import Quantize
+    from edgebench.compress.lowering import export, lower_trt
+    from edgebench.compress.quantization.quantize import Quantize
 
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:

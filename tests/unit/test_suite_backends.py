@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgebench import plan as plans
 from edgebench import plugins, suites
-from edgebench.compress import lower
+from edgebench.compress.lowering import lower
 from edgebench.runner import recipe_precision
 
 

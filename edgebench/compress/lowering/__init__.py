@@ -1,0 +1,1 @@
+"""From a network to the file that a kind of runtime wants."""

@@ -1,0 +1,215 @@
+"""Int8 forms of a float ONNX graph, by onnxruntime: static as quantize-dequantize pairs (QDQ), or dynamic."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebench.compress.quantization import calibration
+from edgebench.compress.quantization.calibration import Limits, check_samples
+from edgebench.compress.quiet import first_line, quiet
+from edgebench.errors import EdgebenchError, ModelError, PlanError, did_you_mean
+
+if TYPE_CHECKING:
+    from edgebench.compress.quantization.quantize import Quantize
+
+__all__ = ["check_samples", "copy", "coverage", "layers_of", "prepare", "quantize", "write"]
+
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+DYNAMIC = ("Conv", "Gemm", "MatMul")
+OLDEST = 13
+"""Per-channel scales came with opset 13; older graphs are converted first."""
+CONVERTED = 17
+_TRANSFORMER = {"LayerNormalization", "Softmax", "SkipLayerNormalization", "Attention"}
+
+
+def quantize(source: Path, samples: NDArray[Any], asked: Quantize, path: Path, *, signed: bool) -> dict[str, Any]:
+    """Write the int8 form of a float ONNX file: s8 weights, and activations u8 or, if `signed`, symmetric s8.
+
+    u8 is what x86 kernels fuse (with s8 activations onnxruntime's are slower than float there); symmetric s8 is
+    what TensorRT and ARM take. Layers that `asked` keeps in float have no quantizers of their own. Returns facts,
+    `int8_coverage` among them. Raises ModelError, DataError, or PlanError for a layer that is not there.
+    """
+    if asked.activations == "dynamic" and signed:
+        raise PlanError(
+            "Dynamic int8 finds its ranges while it runs, and a target of symmetric s8 takes fixed ones only.",
+            'Give the quantize step activations = "static" for this target.',
+        )
+    check_samples(samples)
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder, "prepared.onnx")
+        try:
+            prepare(source, prepared)
+            chosen = samples[: asked.samples]
+            limits = {} if asked.activations == "dynamic" else calibration.limits(prepared, chosen, asked.ranges)
+            write(prepared, limits, asked, path, signed=signed, keep=asked.float_names)
+        except EdgebenchError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"onnxruntime cannot quantize this network: {first_line(error)}.", "Leave the quantize step out."
+            ) from error
+    return _finish(path)
+
+
+def copy(source: Path, path: Path) -> None:
+    """Copy an ONNX file, taking weights that lie beside it into it."""
+    import onnx
+
+    from edgebench.compress.model_file import external_files
+
+    if external_files(source):
+        path.write_bytes(onnx.load(source).SerializeToString(deterministic=True))
+    else:
+        shutil.copyfile(source, path)
+
+
+def prepare(source: Path, path: Path) -> None:
+    """Fold batch norms and constants, infer every shape."""
+    import onnx
+    from onnx import version_converter
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    whole = path.with_name("whole.onnx")
+    copy(source, whole)
+    model = onnx.load(whole)
+    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    if opset < OLDEST:
+        onnx.save(version_converter.convert_version(model, CONVERTED), whole)
+    quant_pre_process(str(whole), str(path), skip_symbolic_shape=True)
+
+
+def layers_of(graph: Any) -> dict[str, str]:
+    """The layers with weights, as a user knows them -> the name of their node, in the order of the graph.
+
+    A layer is named as its torch module ("blocks.0.conv1") where the exporter kept that in the weight's name, else as
+    its node.
+    """
+    stored = {tensor.name for tensor in graph.initializer}
+    uses: dict[str, int] = {}
+    for node in graph.node:
+        for name in node.input:
+            uses[name] = uses.get(name, 0) + 1
+    found = {}
+    for node in graph.node:
+        if node.op_type in LAYERS and len(node.input) > 1 and node.input[1] in stored:
+            weight = node.input[1]
+            told = weight.endswith(".weight") and uses[weight] == 1
+            found[weight.removesuffix(".weight") if told else node.name] = node.name
+    return found
+
+
+def nodes_named(graph: Any, names: Sequence[str]) -> list[str]:
+    """The nodes of these layers. Raises PlanError for a layer that is not there."""
+    layers = layers_of(graph)
+    for name in names:
+        if name not in layers:
+            raise PlanError(f'The network has no layer "{name}" to keep in float.', did_you_mean(name, layers))
+    return [layers[name] for name in names]
+
+
+def write(
+    prepared: Path,
+    limits: Mapping[str, tuple[float, float]],
+    asked: Quantize,
+    path: Path,
+    *,
+    signed: bool = False,
+    keep: Sequence[str] = (),
+    only: Sequence[str] = (),
+) -> None:
+    """Lower a prepared graph with the ranges of its calibration: the layers `keep` stay in float; with `only`, all others do."""
+    import onnx
+
+    graph = onnx.load(prepared, load_external_data=False).graph
+    left, chosen = nodes_named(graph, keep), nodes_named(graph, only)
+    if asked.activations == "dynamic":
+        _dynamic(prepared, asked, path, left, chosen)
+    else:
+        # Around layer norm and softmax int8 costs more accuracy than it saves time: there, weighted layers only.
+        weighted = any(node.op_type in _TRANSFORMER for node in graph.node)
+        _static(prepared, dict(limits), asked, path, signed, left, chosen, weighted)
+
+
+def _dynamic(prepared: Path, asked: Quantize, path: Path, keep: list[str], only: list[str]) -> None:
+    """s8 weights; u8 activations whose range each inference finds anew, so that no calibration can be wrong."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        str(prepared),
+        str(path),
+        op_types_to_quantize=list(DYNAMIC),
+        per_channel=asked.per_channel,
+        weight_type=QuantType.QInt8,
+        nodes_to_quantize=only,
+        nodes_to_exclude=keep,
+    )
+
+
+def _static(
+    prepared: Path,
+    limits: Limits,
+    asked: Quantize,
+    path: Path,
+    signed: bool,
+    keep: list[str],
+    only: list[str],
+    weighted: bool,
+) -> None:
+    """What onnxruntime's quantize_static does after its calibration, with the ranges of ours."""
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+    from onnxruntime.quantization.registry import QDQRegistry
+
+    seen = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in limits.items()}
+    quantizer = QDQQuantizer(
+        load_model_with_shape_infer(prepared),
+        asked.per_channel,
+        False,
+        QuantType.QInt8,
+        QuantType.QInt8 if signed else QuantType.QUInt8,
+        TensorsData(CalibrationMethod.MinMax, seen),
+        only,
+        keep,
+        list(LAYERS) if weighted else list(QDQRegistry),
+        {"ActivationSymmetric": signed, "WeightSymmetric": True},
+    )
+    quantizer.quantize_model()
+    quantizer.model.save_model_to_file(str(path), False)
+
+
+def _finish(path: Path) -> dict[str, Any]:
+    import onnx
+
+    from edgebench.compress.lowering.export import clean, open_session
+
+    model = onnx.load(path)
+    clean(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    open_session(path)  # a graph that onnxruntime itself refuses must not leave the house
+    done, layers = coverage(model)
+    return {"int8_layers": done, "layers": layers, "int8_coverage": done / layers if layers else 0.0}
+
+
+def coverage(model: Any) -> tuple[int, int]:
+    """How many convolutions and matrix products have both operands quantized, of how many.
+
+    It is what the file asks for; what a runtime makes of it is in the row's effective configuration.
+    """
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    layers = [node for node in model.graph.node if node.op_type in LAYERS]
+    integers = sum(node.op_type in ("ConvInteger", "MatMulInteger") for node in model.graph.node)
+    done = [
+        node
+        for node in layers
+        if all(i in made_by and made_by[i].op_type == "DequantizeLinear" for i in node.input[:2])
+    ]
+    return len(done) + integers, len(layers) + integers

@@ -1,0 +1,210 @@
+"""Low-rank factorization: one layer becomes two thinner ones. A whole method in one file, as a new one would be."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from edgebench.compress import values
+from edgebench.compress.context import Context
+from edgebench.errors import ModelError, PlanError, did_you_mean
+from edgebench.schema import ModelSpec, Options, to_json
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+REBUILT = "edgebench.compress.pruning.factorize:rebuilt"
+TOLERANCE = 0.02
+"""Of a budget of MACs or parameters."""
+BISECTIONS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factorize:
+    """Replace convolutions and linear layers by two of lower rank, where that saves: by `energy`, or to a budget.
+
+    The truncated singular value decomposition, the best approximation of its rank (Eckart and Young, 1936): a k x k convolution
+    to r channels, then a 1 x 1 (Denton et al., 2014, arXiv:1404.0736; Zhang et al., 2015, arXiv:1505.06798). `energy` is the
+    share of the squared singular values that each layer keeps; `macs` or `parameters` the share of the whole network that is
+    left, within 2 %, for which the same energy in all layers is searched. `keep` names layers that stay, with commas between.
+    """
+
+    name: ClassVar[str] = "factorize"
+    precision: ClassVar[str | None] = None
+    compresses: ClassVar[bool] = True
+    rewrites: ClassVar[bool] = True
+
+    energy: float | None = None
+    macs: float | None = None
+    parameters: float | None = None
+    keep: str = ""
+
+    def __post_init__(self) -> None:
+        given = [k for k in ("energy", "macs", "parameters") if getattr(self, k) is not None]
+        if len(given) != 1:
+            wrong = f"was given {' and '.join(given)}" if given else "needs the option energy, macs or parameters"
+            raise PlanError(f'The method "factorize" {wrong}.', "Give it one of them, as in energy = 0.95.")
+        values.between(self.name, given[0], getattr(self, given[0]), 0, 1)
+
+    def apply(self, model: nn.Module, context: Context) -> nn.Module:
+        """Return a factorized copy. Raises ModelError when no layer gains, or the budget cannot be hit."""
+        from edgebench.compress.load_model import answer, tensor
+
+        spectra = spectra_of(model, self.keep)
+        ranks = ranks_by_energy(spectra, self.energy) if self.energy else self._to_budget(model, spectra, context)
+        if not ranks:
+            raise ModelError(
+                "No layer of the network becomes cheaper by factorization at this energy.",
+                "Lower energy, or leave the factorize step out.",
+            )
+        made = factorized(model, ranks, spectra)
+        answer(made, tensor(context.data.evaluation.inputs[:2]))  # a forward that looks into its layers says so now
+        before = context.architecture
+        context.described(REBUILT, {"entry": before.entry, "options": to_json(before.options), "ranks": ranks})
+        context.remember(ranks=ranks)
+        return made
+
+    def _to_budget(self, model: nn.Module, spectra: Mapping[str, Spectrum], context: Context) -> dict[str, int]:
+        from edgebench.compress.load_model import macs, parameters, tensor
+
+        word = "macs" if self.macs is not None else "parameters"
+        target = self.macs or self.parameters or 0.0
+        example = tensor(context.data.evaluation.inputs[:1])
+
+        def cost(ranks: Mapping[str, int]) -> int:
+            network = factorized(model, ranks, spectra, filled=False)
+            return macs(network, example) if word == "macs" else parameters(network)
+
+        whole = cost({})
+        best, left = nearest(spectra, lambda ranks: cost(ranks) / whole, target)
+        if abs(left - target) > TOLERANCE * target:
+            raise ModelError(
+                f"Factorization cannot leave {target:.1%} of the {word} of this network; the nearest is {left:.1%}.",
+                f"Ask for {word} = {left:.3f}, or leave the step out.",
+            )
+        context.report(1, 1, f"{left:.1%} of the {word}")
+        context.remember(**{f"{word}_left": left})
+        return best
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spectrum:
+    """The singular value decomposition of one layer's weight as a matrix (out, inner), in double precision."""
+
+    u: Tensor
+    s: Tensor
+    v: Tensor
+    out: int
+    inner: int
+
+    def rank(self, energy: float) -> int:
+        """The least rank that keeps this share of the squared singular values."""
+        squares = self.s.square().cumsum(0)
+        return min(len(self.s), 1 + int((squares < energy * squares[-1]).sum()))
+
+    def saves(self, rank: int) -> bool:
+        return rank * (self.out + self.inner) < self.out * self.inner
+
+
+def spectra_of(model: nn.Module, keep: str) -> dict[str, Spectrum]:
+    """The decomposition of every layer that may be factorized: plain linear layers and convolutions without groups."""
+    import torch
+    from torch import nn
+
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    # A subclass may be read in ways of its own, as torch's attention reads its output projection.
+    layers: dict[str, Any] = {
+        n: m for n, m in model.named_modules() if type(m) in kinds and getattr(m, "groups", 1) == 1
+    }
+    kept = [name.strip() for name in keep.split(",") if name.strip()]
+    for name in kept:
+        if name not in layers:
+            raise ModelError(f'The network has no layer "{name}" that can be factorized.', did_you_mean(name, layers))
+    found = {}
+    for name, layer in layers.items():
+        if name not in kept:
+            matrix = layer.weight.detach().double().flatten(1)
+            u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+            found[name] = Spectrum(u=u, s=s, v=v, out=matrix.shape[0], inner=matrix.shape[1])
+    return found
+
+
+def ranks_by_energy(spectra: Mapping[str, Spectrum], energy: float) -> dict[str, int]:
+    """The rank of each layer that becomes cheaper at this energy."""
+    found = {name: spectrum.rank(energy) for name, spectrum in spectra.items()}
+    return {name: rank for name, rank in found.items() if spectra[name].saves(rank)}
+
+
+def nearest(
+    spectra: Mapping[str, Spectrum], cost: Callable[[Mapping[str, int]], float], target: float
+) -> tuple[dict[str, int], float]:
+    """Ranks whose cost is nearest to `target`: one energy for all by bisection, then rank by rank."""
+    best: tuple[dict[str, int], float] = ({}, 1.0)
+
+    def tried(ranks: dict[str, int]) -> float:
+        nonlocal best
+        left = cost(ranks)
+        best = (ranks, left) if abs(left - target) < abs(best[1] - target) else best
+        return left
+
+    low, high = 0.0, 1.0
+    for _ in range(BISECTIONS):
+        if abs(best[1] - target) <= TOLERANCE / 20 * target:
+            return best
+        middle = (low + high) / 2
+        low, high = (low, middle) if tried(ranks_by_energy(spectra, middle)) > target else (middle, high)
+    for name in list(best[0]):
+        if abs(best[1] - target) > TOLERANCE * target:
+            step = 1 if best[1] < target else -1
+            rank = best[0][name] + step
+            if rank >= 1 and spectra[name].saves(rank):
+                tried({**best[0], name: rank})
+    return best
+
+
+def factorized(
+    model: nn.Module, ranks: Mapping[str, int], spectra: Mapping[str, Spectrum], *, filled: bool = True
+) -> nn.Module:
+    """A copy of the network with those layers in two; `filled` False leaves their weights at random."""
+    made = copy.deepcopy(model)
+    for name, rank in ranks.items():
+        parent, _, child = name.rpartition(".")
+        setattr(
+            made.get_submodule(parent), child, two(made.get_submodule(name), rank, spectra[name] if filled else None)
+        )
+    return made.eval()
+
+
+def two(layer: Any, rank: int, spectrum: Spectrum | None) -> nn.Module:
+    """The layer as one to `rank` channels and one from there; the singular values are shared out between both."""
+    import torch
+    from torch import nn
+
+    first: Any
+    second: Any
+    bias = layer.bias is not None
+    if isinstance(layer, nn.Linear):
+        first = nn.Linear(layer.in_features, rank, bias=False)
+        second = nn.Linear(rank, layer.out_features, bias=bias)
+    else:
+        around = {k: getattr(layer, k) for k in ("stride", "padding", "dilation", "padding_mode")}
+        first = type(layer)(layer.in_channels, rank, layer.kernel_size, bias=False, **around)
+        second = type(layer)(rank, layer.out_channels, 1, bias=bias)
+    if spectrum is not None:
+        with torch.no_grad():
+            root = spectrum.s[:rank].sqrt()
+            first.weight.copy_((root[:, None] * spectrum.v[:rank]).view_as(first.weight))
+            second.weight.copy_((spectrum.u[:, :rank] * root).view_as(second.weight))
+            if bias:
+                second.bias.copy_(layer.bias)
+    return nn.Sequential(first, second)
+
+
+def rebuilt(entry: str, options: Mapping[str, Any], ranks: Mapping[str, int]) -> nn.Module:
+    """The python entry of a factorized network: what `entry` builds, with those layers in two; its weights come later."""
+    from edgebench.compress.load_model import BASE, load_module
+
+    model = load_module(ModelSpec(name="network", source=entry, options=Options(options)), BASE.get())
+    return factorized(model, ranks, {}, filled=False)

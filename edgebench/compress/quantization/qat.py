@@ -1,0 +1,84 @@
+"""Quantization-aware training: the network learns with its weights and activations rounded as they will be."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from edgebench.compress import values
+from edgebench.compress.context import Context
+from edgebench.compress.quantization.quantize import Quantize
+from edgebench.compress.training.learning import Learning
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Qat(Learning):
+    """Train on with int8 simulated in the forward pass and straight-through gradients, then quantize.
+
+    Fake quantization with batch norms folded as they will be (Jacob et al., 2018, arXiv:1712.05877; straight-through:
+    Bengio et al., 2013, arXiv:1308.3432), by torchao's PT2E on the exported graph. The trained weights go back into the network;
+    each lowering calibrates them for its target, as for `quantize`: `samples`, `ranges`, `per_channel` and `float_layers` (the
+    layers that stay in float, with commas between them) are as there. The training options are those of `train`; with
+    losses = { hinton = {} } and teachers = { first = {} } it is distilled on the way.
+    """
+
+    name: ClassVar[str] = "qat"
+    precision: ClassVar[str | None] = "int8"
+    compresses: ClassVar[bool] = True
+    prepares: ClassVar[bool] = True
+    changes_weights: ClassVar[bool] = True
+
+    epochs: int = 4
+    lr: float = 0.0005
+    samples: int = 200
+    ranges: Literal["minmax", "percentile", "entropy", "mse"] = "minmax"
+    per_channel: bool = True
+    float_layers: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        values.at_least(self.name, "samples", self.samples, 1)
+
+    def settled(self, facts: Mapping[str, Any]) -> Quantize:
+        """The settings that the lowerings follow."""
+        return Quantize(
+            samples=self.samples, ranges=self.ranges, per_channel=self.per_channel, float_layers=self.float_layers
+        )
+
+    def apply(self, model: nn.Module, context: Context) -> nn.Module:
+        """Return a trained copy, in float: its weights are made for the grid of int8. Raises ModelError, DataError, PlanError."""
+        from edgebench.compress.load_model import tensor
+        from edgebench.compress.quantization import fake_quantization
+        from edgebench.compress.quantization.calibration import check_samples
+
+        asked = self.settled({})
+        context.quantization = asked
+        samples = context.data.calibration.inputs[: self.samples]
+        check_samples(samples)
+        trained = copy.deepcopy(model)
+        graph = fake_quantization.prepared(trained, tensor(context.data.train.inputs[:2]), asked)
+        fake_quantization.observe(graph, tensor(samples))
+        self.learn(graph, context, mode=_mode)
+        fake_quantization.give_back(graph, trained)
+        return trained.eval()
+
+
+def _mode(graph: nn.Module, on: bool) -> None:
+    """Training or evaluation of an exported graph, whose batch norms are operators and know no `train`."""
+    from torchao.quantization.pt2e import move_exported_model_to_eval, move_exported_model_to_train
+
+    (move_exported_model_to_train if on else move_exported_model_to_eval)(graph)
+
+
+def outputs(graph: nn.Module, samples: Tensor) -> Tensor:
+    """What the network with simulated int8 answers (N, ...), in evaluation mode."""
+    import torch
+
+    _mode(graph, False)
+    with torch.no_grad():
+        return torch.cat([graph(part) for part in torch.split(samples, 64)])
