@@ -13,7 +13,7 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, Literal, TypeVar
@@ -53,6 +53,20 @@ class Options(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    # What Mapping does in Python for every key, the dict does at once: reports look up millions.
+
+    def get(self, key: str, default: Any = None, /) -> Any:
+        return self._items.get(key, default)
+
+    def items(self) -> ItemsView[str, Any]:
+        return self._items.items()
+
+    def keys(self) -> KeysView[str]:
+        return self._items.keys()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._items
 
     def __hash__(self) -> int:
         return hash(canonical(self._items))
@@ -305,12 +319,14 @@ class Measurement:
     note: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("metric", "unit", "phase", "source"):
-            if not getattr(self, name):
-                raise ValueError(f"a measurement needs its {name}")
-        if self.value is not None and not math.isfinite(self.value):
+        if not (self.metric and self.unit and self.phase and self.source):
+            lacking = next(name for name in ("metric", "unit", "phase", "source") if not getattr(self, name))
+            raise ValueError(f"a measurement needs its {lacking}")
+        if self.value is None:
+            return
+        if not math.isfinite(self.value):
             raise ValueError(f"{self.metric}: a figure must be finite, not {self.value}")
-        if self.value is not None and self.value < 0 and (self.unit == "s" or self.metric in NEVER_NEGATIVE):
+        if self.value < 0 and (self.unit == "s" or self.metric in NEVER_NEGATIVE):
             raise ValueError(f"{self.metric}: a time or a size is never negative, as {self.value} is")
 
 
@@ -419,9 +435,10 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:
     """What builds a `kind` from parsed JSON: put together once a kind, since a report may read 10,000 records."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        return _optional(_decoder(next(a for a in arguments if a is not type(None))))
+        known = next(a for a in arguments if a is not type(None))
+        return _optional(_decoder(known), float if known is float else None)
     if origin is tuple:
-        return _list_of(_decoder(arguments[0]))
+        return _list_of(_decoder(arguments[0]), floats=arguments[0] is float)
     if origin is Literal:
         return _one_of(arguments)
     if dataclasses.is_dataclass(kind):
@@ -435,14 +452,21 @@ def _itself(data: Any) -> Any:
     return data
 
 
-def _optional(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda data: None if data is None else decode(data)
+def _optional(decode: Callable[[Any], Any], kind: Any) -> Callable[[Any], Any]:
+    return lambda data: data if data is None or type(data) is kind else decode(data)
 
 
-def _list_of(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+_FLOAT = frozenset((float,))
+
+
+def _list_of(decode: Callable[[Any], Any], floats: bool = False) -> Callable[[Any], Any]:
+    """`floats`: of samples, which are right as they are but for a whole number here and there."""
+
     def decode_list(data: Any) -> Any:
         if not isinstance(data, (list, tuple)):
             raise TypeError(f"expected a list, found {data!r}")
+        if floats and _FLOAT.issuperset(map(type, data)):
+            return tuple(data)
         return tuple([decode(d) for d in data])
 
     return decode_list
@@ -459,7 +483,7 @@ def _one_of(known: tuple[Any, ...]) -> Callable[[Any], Any]:
 
 def _plain(kind: type) -> Callable[[Any], Any]:
     if kind is str:
-        return _text
+        return sys.intern  # names, units and sources are the same few in thousands of records: each is kept once
 
     def decode_plain(data: Any) -> Any:
         if type(data) is kind:
@@ -471,22 +495,23 @@ def _plain(kind: type) -> Callable[[Any], Any]:
     return decode_plain
 
 
-def _text(data: Any) -> str:
-    """Names, units and sources are the same few in thousands of records: each is kept once."""
-    if type(data) is not str:
-        raise TypeError(f"expected str, found {data!r}")
-    return sys.intern(data)
-
-
 def _record(kind: type) -> Callable[[Any], Any]:
     decoders = {name: _decoder(hint) for name, hint in typing.get_type_hints(kind).items()}
 
     def decode_record(data: Any) -> Any:
-        if not isinstance(data, Mapping):
+        if type(data) is not dict and not isinstance(data, Mapping):
             raise TypeError(f"expected a {kind.__name__}, found {data!r}")
-        unknown = data.keys() - decoders.keys()
-        if unknown:
-            raise KeyError(f"{kind.__name__} has no field {sorted(unknown)[0]!r}")
-        return kind(**{key: decoders[key](value) for key, value in data.items()})
+        try:
+            return kind(**{key: decoders[key](value) for key, value in data.items()})
+        except KeyError:
+            unknown = data.keys() - decoders.keys()
+            if unknown:
+                raise KeyError(f"{kind.__name__} has no field {sorted(unknown)[0]!r}") from None
+            raise
+        except TypeError:
+            for key, value in data.items():
+                if decoders[key] is sys.intern and type(value) is not str:
+                    raise TypeError(f"expected str as {key}, found {value!r}") from None
+            raise
 
     return decode_record

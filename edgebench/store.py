@@ -149,7 +149,9 @@ def open_run(path: Path) -> RunFolder:
     """Read the run.json of a folder. Raises StoreError unless it is one that this version understands."""
     with _reading(path):
         if not path.is_dir():
-            raise StoreError(f"There is no results folder {path}.", did_you_mean(path.name, _runs(path.parent)))
+            others = _runs(path.parent)
+            fix = did_you_mean(path.name, others) if others else "Make a run with: edgebench run"
+            raise StoreError(f"There is no results folder {path}.", fix)
         if not _is_run(path):
             inside = _runs(path)
             fix = f"Name a run in it, like {path / inside[-1]}." if inside else "Name a folder that a run made."
@@ -274,7 +276,8 @@ def _write_whole(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+            for start in range(0, len(text), 1 << 20):  # a report may be long, and is not to be in memory twice
+                file.write(text[start : start + (1 << 20)])
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)

@@ -106,7 +106,7 @@ def declared(path: str) -> str:
     found = [
         precision(out.get_element_type().get_type_name())
         for op in openvino.Core().read_model(path).get_ops()
-        if op.get_type_name() not in ("Constant", "Convert")
+        if op.get_type_name() not in ("Constant", "Convert", "Parameter", "Result")
         for out in op.outputs()
         if out.get_element_type().is_real()
     ]

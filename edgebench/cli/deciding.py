@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import gc
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -55,9 +55,9 @@ def _width() -> int:
 
 
 def _finish(answer: dict[str, Any], text: Callable[[], str], as_json: bool) -> None:
-    from edgebench.report.json import full
+    from edgebench.report.json import written
 
-    say(json.dumps(full(answer), indent=1, ensure_ascii=False, allow_nan=False) if as_json else text())
+    say(written(answer).rstrip("\n") if as_json else text())
     sys.exit(answer.get("exit_code", 0))
 
 
@@ -121,8 +121,9 @@ def choose(
     from edgebench.decide.doubts import doubts
     from edgebench.decide.need import need
 
-    written = {f"--{name.replace('_', '-')}": text for name, text in limits.items()}
-    asked = need(written, minimize, evidence, runtimes)
+    gc.disable()  # as for a report: thousands of records that live until the end
+    given = {f"--{name.replace('_', '-')}": text for name, text in limits.items()}
+    asked = need(given, minimize, evidence, runtimes)
     folders = {(f := open_run(name, results)).path.resolve(): f for name in runs}
     found = [(f, f.results()) for f in folders.values()]
     rows = _of_model(_rows(found), model)

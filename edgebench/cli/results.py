@@ -51,6 +51,7 @@ def write_tables(folder: RunFolder, table: Table) -> str:
     for name, text in rendered(table):
         folder.write_text(name, text)
         made.append(name)
+        del text  # before the next one is made
     return f"Kept in {folder.path} ({', '.join(made)})."
 
 

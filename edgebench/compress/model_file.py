@@ -120,7 +120,7 @@ def inputs_of(model: Any) -> tuple[TensorSpec, ...]:
         if value.name in weights:
             continue
         kind = value.type.tensor_type
-        shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in kind.shape.dim)
+        shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None for d in kind.shape.dim)
         try:
             dtype = str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)))
         except KeyError:

@@ -66,7 +66,9 @@ def sentence(answer: Object, names: Mapping[str, str] | None = None) -> str:
     ship = "Provisionally: ship" if answer["provisional"] else "Ship"
     said = f"{ship} {names[best['id']]}: {_figure(answer['need']['minimize'], cost)}, the least {least} of {counts['pass']}"
     said += f" {'row' if counts['pass'] == 1 else 'rows'} that {'passes' if counts['pass'] == 1 else 'pass'}"
-    return f"{said}; in {least} it cannot be told from {show.several(tied)}." if tied else f"{said}."
+    said += f"; in {least} it cannot be told from {show.several(tied)}." if tied else "."
+    still = len(answer["open"])
+    return f"{said} {count(still, 'undecided row')} may be better." if still else said
 
 
 def _unsettled(answer: Object, name: str, cost: Object, least: str) -> str:

@@ -39,7 +39,7 @@ def compare(a: Side, b: Side, rights: Rights = ({}, {}), strict: bool = False) -
     for side in (a, b):
         if not side.results:
             raise EdgebenchError(
-                f"The run {side.run.id} has no result.", "Measure it first with: edgebench run --resume"
+                f"The run {side.run.id} has no result.", f"Measure it first with: edgebench run --resume {side.run.id}"
             )
     pairs, only_a, only_b = paired(a, b)
     differing = differences(a, b, pairs)
@@ -152,7 +152,11 @@ def _status(a: Result, b: Result) -> tuple[str, str]:
         )
     if a.status == "ok":
         return "unresolved", f"It was measured in A and {b.status} in B: {plain(b.reason)}"
-    return "improvement" if b.status == "ok" else "unresolved", f"It was {a.status} in A and is {b.status} in B."
+    was, now = ("failed" if r.status == "failed" else f"was {_ENDED[r.status]}" for r in (a, b))
+    return "improvement" if b.status == "ok" else "unresolved", f"It {was} in A and {now} in B."
+
+
+_ENDED = {"ok": "measured", "skipped": "skipped"}
 
 
 def axes(result: Result) -> dict[str, str]:

@@ -52,7 +52,7 @@ def _verdict(answer: Object) -> str:
         return f"B is a regression: {', and '.join(told)}."
     if answer["unresolved"]:
         return f"No regression was found, but {answer['unresolved']} {of} stay unresolved{changes}."
-    if answer["exit_code"] == 4:
+    if not sum(len(r["figures"]) for r in answer["rows"]):
         return f"Nothing can be compared: none of the {count(pairs, 'pair')} has a figure in both runs."
     if missing := answer["missing"]:
         return f"No regression in the {count(pairs, 'pair')} that both have, which says nothing of the other {missing}{changes}."

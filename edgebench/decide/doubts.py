@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edgebench.report.facts import facts
+from edgebench.report.facts import facts, trust
 from edgebench.report.text import plain
 from edgebench.schema import Result, Run
 
@@ -47,11 +47,3 @@ def doubts(found: Iterable[tuple[Run, Sequence[Result]]]) -> Doubts:
         text = f"The runs were not measured with the same care ({said}): their figures are not equally sure."
         out.insert(0, Doubt(text=text, runs=tuple(r for v in measured.values() for r in v)))
     return Doubts(told=tuple(out), quick=frozenset(trusts.get("quick", ())))
-
-
-def trust(run: Run) -> str:
-    """How a run was measured: default, quick or precise. Empty for an import, which was not measured here."""
-    if run.plan.get("imported"):
-        return ""
-    protocol = run.plan.get("protocol")
-    return str(protocol.get("trust") or "default") if isinstance(protocol, dict) else "default"

@@ -70,11 +70,11 @@ NO_RAW = Raw()
 
 def rows(run: Run, results: Sequence[Result], scope: str | None = None, raw: Raw = NO_RAW) -> list[Row]:
     """The rows of one run. `scope`: of the energy figures; `raw`: for a paired accuracy drop and percentiles from below."""
-    parents = _parents(results)
-    return [_row(run, result, parents.get(result.cell.id), scope, raw) for result in results]
+    parents, measured_by = _parents(results), again(run)
+    return [_row(run, measured_by, result, parents.get(result.cell.id), scope, raw) for result in results]
 
 
-def _row(run: Run, result: Result, parent: Result | None, scope: str | None, raw: Raw) -> Row:
+def _row(run: Run, measured_by: str, result: Result, parent: Result | None, scope: str | None, raw: Raw) -> Row:
     cell, found = result.cell, result.effective
     asked = f" (asked: {cell.precision})" if found.get("precision") not in (None, "", cell.precision) else ""
     axes = {
@@ -91,7 +91,7 @@ def _row(run: Run, result: Result, parent: Result | None, scope: str | None, raw
         reason=plain(result.reason),
         state=str(result.noise.get("state") or ""),
         figures=_figures(run, result, parent, scope, raw) if result.status == "ok" else {},
-        again=again(run),
+        again=measured_by,
         parent=parent.cell.id if parent else "",
         baseline=result.baseline or "",
         ratio=_ratio(result),

@@ -34,12 +34,12 @@ class Accuracy(Metric):
             check_same_again(subject)
         record: dict[str, Any] = {"n": subject.size}
         if subject.labels is not None:
-            answers = outputs[0].reshape(subject.size, -1).argmax(1)
+            answers = classes(outputs, subject.size)
             record["correct"] = int((answers == subject.labels).sum())
             record["right"] = _bits(answers == subject.labels)
-        if subject.parent:
-            answers = outputs[0].reshape(subject.size, -1).argmax(1)
-            record["agree"] = int((answers == subject.parent[0].reshape(subject.size, -1).argmax(1)).sum())
+        if subject.parent and _by_sample(outputs, subject.size) and _by_sample(subject.parent, subject.size):
+            same = classes(outputs, subject.size) == classes(subject.parent, subject.size)
+            record["agree"] = int(same.sum())
         record["gate"] = gate(outputs, subject.reference, subject.precision or subject.cell.precision)
         return record
 
@@ -78,10 +78,31 @@ def run_all(subject: Subject) -> list[Any]:
         parts.append(
             [np.array(out[:keep] if _batched(out, batch) else out) for out in subject.session.run(subject.feeds(start))]
         )
-    return [
-        np.concatenate([p[i] for p in parts]) if parts[0][i].ndim else np.stack([p[i] for p in parts])
-        for i in range(len(parts[0]))
-    ]
+    return [_joined([part[i] for part in parts]) for i in range(len(parts[0]))]
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """One output of all batches, (N, ...); (1, values) where its shape depends on the input, as NonZero's does."""
+    import numpy as np
+
+    if len({part.shape[1:] for part in parts}) > 1:
+        return np.concatenate([part.ravel() for part in parts])[None]
+    return np.concatenate(parts) if parts[0].ndim else np.stack(parts)
+
+
+def _by_sample(outputs: Sequence[Any], size: int) -> bool:
+    """Whether the first output has values for each sample: an axis of them, or one of samples times steps."""
+    return outputs[0].size > 0 and len(outputs[0]) % size == 0
+
+
+def classes(outputs: Sequence[Any], size: int) -> Any:
+    """The top class of each sample, (N,), from the first output. Raises ModelError where that holds none."""
+    if not _by_sample(outputs, size):
+        raise ModelError(
+            f"The first output is {list(outputs[0].shape)} for {size} samples, so that no class can be read from it.",
+            "Leave the labels out of the data, or export the network with a row of scores for each sample.",
+        )
+    return outputs[0].reshape(size, -1).argmax(1)
 
 
 def _batched(out: Any, batch: int) -> bool:

@@ -52,7 +52,7 @@ def _samples(named: Mapping[str, Any], functions: Mapping[str, Callable[..., Any
 def _call(entry: str, function: Callable[..., Any], *values: Any) -> Any:
     try:
         return function(*values)
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:  # an exit in it would end the run without a word
         words = (str(problem).strip().splitlines() or ["no message"])[0].rstrip(".")
         raise DataError(
             f"The application's {entry} raised {type(problem).__name__}: {words}.",

@@ -130,16 +130,22 @@ class Latency(Metric):
 
 
 def _once(name: str, seconds: Sequence[float], phase: str) -> Measurement | None:
+    """The median over the processes, and from three of them on the t-interval of their logarithms, stretched to hold it."""
     if not seconds:
         return None
+    value, interval = stats.median(seconds), None
+    if len(seconds) >= FEW_PROCESSES and min(seconds) > 0:
+        low, high = stats.geometric_interval(seconds)
+        interval = Interval(low=min(low or value, value), high=max(high or value, value))
     return Measurement(
         metric=name,
         unit="s",
         phase=phase,
         source=SOURCE,
-        value=stats.median(seconds),
+        value=value,
         n=len(seconds),
         samples=tuple(seconds),
+        interval=interval,
     )
 
 

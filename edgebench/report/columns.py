@@ -173,6 +173,10 @@ def _ends(m: Measurement) -> tuple[float, float] | tuple[()]:
     return found.low, found.high
 
 
+LOPSIDED = 0.125
+"""By this share of its half-width the middle of an interval may be off the figure before half of it, as ±, says too little."""
+
+
 def _accuracy(result: Result) -> Entry:
     m = result.get("accuracy")
     if m is None or m.value is None:
@@ -180,8 +184,11 @@ def _accuracy(result: Result) -> Entry:
     places = 1 if m.n < 5000 else 2
     shown = text.percent(m.value, places)
     if ends := _ends(m):
-        half = 50 * (ends[1] - ends[0])
-        shown = f"{shown.removesuffix(' %')} ± {half:.{places}f} %"
+        half = (ends[1] - ends[0]) / 2
+        if abs(ends[0] + half - m.value) > LOPSIDED * half:
+            shown += f" ({100 * ends[0]:.{places}f}–{100 * ends[1]:.{places}f})"
+        else:
+            shown = f"{shown.removesuffix(' %')} ± {100 * half:.{places}f} %"
     return Entry(value=m.value, text=shown + mark(m), notes=_grade(m))
 
 
@@ -245,7 +252,10 @@ FIGURES = (
         key="throughput", title="items/s", make=_figure("throughput", text.significant),
         legend="one stream, calls back to back, waits included",
     ),
-    Column(key="accuracy", title="accuracy", make=_accuracy, legend="± half of its 95 % interval"),
+    Column(
+        key="accuracy", title="accuracy", make=_accuracy,
+        legend="± half of its 95 % interval; the interval itself where it is lopsided",
+    ),
     Column(
         key="agreement", title="agreement", make=_figure("agreement", text.percent),
         legend="same answer as the fp32 parent, or as the file of --against",

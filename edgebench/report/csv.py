@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 
-from edgebench.report.records import Value
 from edgebench.report.table import Table
 from edgebench.report.text import encodable
 
@@ -18,15 +17,11 @@ def render(table: Table) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(table.record_names())
     for record in table.records():
-        writer.writerow([_field(value) for value in record.values()])
+        writer.writerow([_text(value) if isinstance(value, str) else value for value in record.values()])
     return out.getvalue()
 
 
-def _field(value: Value) -> str:
+def _text(value: str) -> str:
     """Before a text that a spreadsheet would take for a formula goes an apostrophe; numbers stay numbers."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        text = encodable(value).replace("\r\n", "\n").replace("\r", "\n")
-        return f"'{text}" if text.startswith(_FORMULA) else text
-    return repr(float(value)) if isinstance(value, float) else str(value)
+    text = encodable(value).replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(_FORMULA) else text

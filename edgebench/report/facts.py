@@ -13,6 +13,8 @@ from edgebench.report.text import count, plain
 from edgebench.schema import Protocol, Result, Run, from_json
 
 Facts = Mapping[str, Any]
+RANDOM = ("random", "edgebench.given:samples")
+"""Sources of a plan's data that draw it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def _model(run: Run, results: Sequence[Result]) -> str:
     parts = [", ".join(models) + (f" (plan {plan})" if plan and models else "")]
     parts += [f"batch {min(batches)}"] if len(batches) == 1 else []
     parts += [count(min(threads), "thread")] if len(threads) == 1 else []
+    parts += ["random inputs"] if run.plan.get("data") in RANDOM else []
     return ", ".join(part for part in parts if part)
 
 
@@ -124,6 +127,14 @@ def _protocol(run: Run, results: Sequence[Result], environments: Sequence[Facts]
     isolation = dict.fromkeys(str(e["isolation"]) for e in environments if e.get("isolation"))
     parts += [f"isolation {' / '.join(isolation)}"] if isolation else []
     return ", ".join(parts)
+
+
+def trust(run: Run) -> str:
+    """How a run was measured: default, quick or precise. Empty for an import, which was not measured here."""
+    if run.plan.get("imported"):
+        return ""
+    protocol = run.plan.get("protocol")
+    return str(protocol.get("trust") or "default") if isinstance(protocol, dict) else "default"
 
 
 def _asked(run: Run) -> Protocol | None:

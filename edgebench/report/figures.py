@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from edgebench.errors import MissingRuntime
 from edgebench.report import text
 from edgebench.report.page.charts import charts
-from edgebench.report.page.draw import log_ticks
-from edgebench.report.sections.base import names, point, usable
+from edgebench.report.page.draw import log_ticks, middle
+from edgebench.report.points import point
+from edgebench.report.sections.base import names, usable
 from edgebench.report.sections.front import Spot, spots
 from edgebench.report.sections.ladder import rungs
 from edgebench.report.table import Table
@@ -116,7 +117,7 @@ def ladder(axes: Axes, table: Table) -> bool:
 def latency(axes: Axes, table: Table) -> bool:
     """Latency with its interval, a line a row."""
     name = names(table)
-    found = [(row, p) for row in table.rows if usable(row) and (p := point(row.result.get("latency")))][:MOST]
+    found = [(row, p) for row in table.rows if usable(row) and (p := row.latency)][:MOST]
     for i, (_, p) in enumerate(found):
         axes.errorbar(
             p.value, -i, xerr=[[p.value - p.low], [p.high - p.value]], fmt="o", color=ACCENT, ecolor=SOFT, ms=5
@@ -164,4 +165,4 @@ def _key(axes: Axes, markers: dict[str, str]) -> None:
 
 def _plain(words: str) -> str:
     """Letters that no formula reader takes for its own."""
-    return text.plain(words)[:60].replace("$", r"\$")
+    return middle(text.plain(words), 60).replace("$", r"\$")

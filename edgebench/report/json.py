@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from edgebench.report.details import DETAILED, details
@@ -23,13 +25,15 @@ def render(table: Table) -> str:
     environments: dict[str, int] = {}
     known: list[Options] = []
     places = {id(run): place for place, run in enumerate(table.runs)}
-    rows = []
-    for row in table.rows:
-        key = repr(row.result.environment)
-        if key not in environments:
-            environments[key] = len(known)
-            known.append(row.result.environment)
-        rows.append(_row(table, row, places[id(row.run)], environments[key]))
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for row in table.rows:
+            key = repr(row.result.environment)
+            if key not in environments:
+                environments[key] = len(known)
+                known.append(row.result.environment)
+            yield _row(table, row, places[id(row.run)], environments[key])
+
     whole = {
         "schema": SCHEMA,
         "run": table.run,
@@ -37,19 +41,24 @@ def render(table: Table) -> str:
         "facts": [{"name": f.name, "text": f.text, "warning": f.warning} for f in table.facts],
         "columns": [{"key": c.key, "title": c.title, "legend": c.legend} for c in table.columns],
         "sections": sections(table),
-        "rows": rows,
-        "environments": known,
+        "rows": rows(),
+        "environments": known,  # complete when the rows are written
         "footnotes": table.footnotes,
     }
-    return "".join(_written(whole))
+    return written(whole)
 
 
-def _written(whole: Mapping[str, Any]) -> Iterator[str]:
+def written(whole: Mapping[str, Any]) -> str:
+    """An object of any records as strict JSON, an item of its lists a line each; a number that JSON does not have is null."""
+    return "".join(_lines(whole))
+
+
+def _lines(whole: Mapping[str, Any]) -> Iterator[str]:
     """Key by key and row by row, a line each: ten thousand rows are never in memory as one tree."""
     yield "{"
     for i, (key, value) in enumerate(whole.items()):
         yield f'{"," if i else ""}\n"{key}": '
-        if isinstance(value, (list, tuple)):
+        if isinstance(value, (list, tuple, Iterator)):
             yield "["
             for j, item in enumerate(value):
                 yield ("," if j else "") + "\n " + _dumped(item)
@@ -62,7 +71,7 @@ def _written(whole: Mapping[str, Any]) -> Iterator[str]:
 def _dumped(value: Any) -> str:
     """By the standard encoder, which asks us about records only; a text or number that JSON does not have is rare."""
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_record)
+        text = _ENCODER.encode(value)
         text.encode()
     except ValueError:  # NaN, infinity, or half a character
         return json.dumps(full(value), ensure_ascii=False, allow_nan=False)
@@ -70,14 +79,15 @@ def _dumped(value: Any) -> str:
 
 
 def _record(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    return {name: getattr(value, name) for name in _fields(type(value))}
+    return dict(value.items()) if isinstance(value, Options) else _fields_of(value)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, default=_record)
 
 
 def _row(table: Table, row: Row, run: int, environment: int) -> dict[str, Any]:
     """A Result with all its fields, its id, the places of its run and environment, and in words what is shown of it."""
-    found = {name: getattr(row.result, name) for name in _fields(type(row.result))}
+    found = _fields_of(row.result)
     texts = {c.key: table.shown(e) for c, e in zip(table.columns, row.entries, strict=True)}
     more: dict[str, Any] = {"run": run, "environment": environment, "text": texts}
     if len(table.rows) <= DETAILED:
@@ -85,14 +95,17 @@ def _row(table: Table, row: Row, run: int, environment: int) -> dict[str, Any]:
     return {"id": row.result.cell.id, **found, **more}
 
 
-def _fields(kind: Any) -> tuple[str, ...]:
-    """The names of a record's fields, looked up once for each kind: there are millions of records."""
-    if kind not in _KNOWN:
-        _KNOWN[kind] = tuple(f.name for f in dataclasses.fields(kind))
-    return _KNOWN[kind]
+def _fields_of(value: Any) -> dict[str, Any]:
+    kind: Any = type(value)
+    names, read = _reader(kind)
+    return dict(zip(names, read(value), strict=True)) if len(names) > 1 else {n: getattr(value, n) for n in names}
 
 
-_KNOWN: dict[Any, tuple[str, ...]] = {}
+@cache
+def _reader(kind: Any) -> tuple[tuple[str, ...], Callable[[Any], Any]]:
+    """The names of a record's fields and what reads them all, made once for each kind: there are millions of records."""
+    names = tuple(f.name for f in dataclasses.fields(kind))
+    return names, operator.attrgetter(*names) if names else lambda _: ()
 
 
 def full(value: Any) -> Any:
@@ -109,7 +122,7 @@ def full(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {encodable(str(k)): full(v) for k, v in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: full(getattr(value, name)) for name in _fields(kind)}
+        return {name: full(item) for name, item in _fields_of(value).items()}
     if isinstance(value, (list, tuple)):
         return [full(v) for v in value]
     return value

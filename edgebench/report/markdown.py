@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from edgebench.report.sections import Section, sections
 from edgebench.report.table import Table
@@ -22,6 +23,7 @@ def render(table: Table) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+@lru_cache(maxsize=4096)
 def escape(text: str) -> str:
     """Any text as that text: no HTML, no emphasis, no end of a table's square or of its line."""
     text = _ENTITY.sub("&amp;", " ".join(text.split()))

@@ -16,6 +16,7 @@ from edgebench.metrics.paired import Right
 from edgebench.report import columns as kinds
 from edgebench.report.columns import Column, Entry
 from edgebench.report.facts import Fact, facts
+from edgebench.report.points import Point, point
 from edgebench.report.records import Value, names, records
 from edgebench.report.spread import Spread
 from edgebench.report.text import plain
@@ -46,6 +47,19 @@ class Row:
     spread: Spread | None = None
     right: Right | None = None
 
+    @cached_property
+    def latency(self) -> Point | None:
+        """Its figures as points are made once: every section asks for them."""
+        return point(self.result.get("latency"))
+
+    @cached_property
+    def accuracy(self) -> Point | None:
+        return point(self.result.get("accuracy"))
+
+    @cached_property
+    def speedup(self) -> Point | None:
+        return point(self.result.get("speedup"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -66,10 +80,26 @@ class Table:
     def _places(self) -> dict[str, int]:
         return {note: place for place, note in enumerate(self.footnotes, start=1)}
 
+    @cached_property
+    def several(self) -> Mapping[str, bool]:
+        """Whether rows differ in an axis of their cells."""
+        cells = [row.result.cell for row in self.rows]
+        axes = ("model", "precision", "device", "batch", "threads", "options")
+        return {axis: len({str(getattr(cell, axis)) for cell in cells}) > 1 for axis in axes}
+
+    @cached_property
+    def precisions(self) -> Mapping[str, set[str]]:
+        """In which precisions each variant was asked for."""
+        out: dict[str, set[str]] = {}
+        for row in self.rows:
+            out.setdefault(row.result.cell.recipe, set()).add(row.result.cell.precision)
+        return out
+
     def marks(self, entry: Entry) -> str:
         """` [1][2]` for an entry with notes."""
-        marks = "".join(f"[{self._places[note]}]" for note in entry.notes)
-        return f" {marks}" if marks else ""
+        if not entry.notes:
+            return ""
+        return " " + "".join(f"[{self._places[note]}]" for note in entry.notes)
 
     def shown(self, entry: Entry) -> str:
         return entry.text + self.marks(entry)
@@ -106,7 +136,7 @@ def build_all(sources: Sequence[Source]) -> Table:
     rows = [
         Row(
             result=result,
-            entries=tuple(column.make(result) for column in columns),
+            entries=tuple([column.make(result) for column in columns]),
             run=source.run,
             spread=None if emulator(result) else source.spreads.get(result.cell.id),
             right=source.right.get(result.cell.id),
@@ -118,19 +148,26 @@ def build_all(sources: Sequence[Source]) -> Table:
     table = Table(
         run=runs[0],
         columns=tuple(columns[i] for i in kept),
-        rows=tuple(replace(row, entries=tuple(row.entries[i] for i in kept)) for row in rows),
-        facts=tuple(fact for source in sources for fact in _facts(source, several=len(sources) > 1)),
+        rows=tuple(replace(row, entries=tuple([row.entries[i] for i in kept])) for row in rows),
+        facts=_facts(sources),
         runs=tuple(runs),
     )
     return _with_run_column(table)
 
 
-def _facts(source: Source, several: bool) -> tuple[Fact, ...]:
-    """Of one run; among several a warning says which one it is about."""
-    found = facts(source.run, source.results)
-    if not several:
-        return found
-    return tuple(replace(f, text=f"{plain(source.run.id)}: {f.text}") if f.warning else f for f in found)
+def _facts(sources: Sequence[Source]) -> tuple[Fact, ...]:
+    """Of one run, or of each of several: then a warning says which run it is about, unless all of them have it."""
+    found = [facts(source.run, source.results) for source in sources]
+    if len(sources) == 1:
+        return found[0]
+    common = [f for f in found[0] if f.warning and all(f in others for others in found)]
+    own = (
+        replace(f, text=f"{plain(source.run.id)}: {f.text}") if f.warning else f
+        for source, of_run in zip(sources, found, strict=True)
+        for f in of_run
+        if f not in common
+    )
+    return (*own, *common)
 
 
 def _with_run_column(table: Table) -> Table:
@@ -140,8 +177,11 @@ def _with_run_column(table: Table) -> Table:
         return table
     named = Column(key="run", title="run", make=lambda _: Entry(), numeric=False)
     entries = [Entry(value=row.run.id, text=plain(row.run.id)) for row in table.rows]
-    rows = (replace(row, entries=(entry, *row.entries)) for row, entry in zip(table.rows, entries, strict=True))
-    return replace(table, columns=(named, *table.columns), rows=tuple(rows))
+    rows = (
+        replace(row, entries=(row.entries[0], entry, *row.entries[1:]))
+        for row, entry in zip(table.rows, entries, strict=True)
+    )
+    return replace(table, columns=(table.columns[0], named, *table.columns[1:]), rows=tuple(rows))
 
 
 def order(runs: Sequence[Run], results: Sequence[Result]) -> list[int]:
@@ -191,8 +231,8 @@ def _name_baselines(columns: Sequence[Column], rows: Sequence[Row]) -> list[Row]
     for i, row in enumerate(rows):
         entry = row.entries[at]
         if i in first and row.result.status == "ok" and entry == Entry():
-            entry = Entry(text="baseline")
-        out.append(replace(row, entries=(*row.entries[:at], entry, *row.entries[at + 1 :])))
+            row = replace(row, entries=(*row.entries[:at], Entry(text="baseline"), *row.entries[at + 1 :]))
+        out.append(row)
     return out
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from warm import Warm
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -30,6 +33,25 @@ def edgebench(tmp_path: Path, environment: dict[str, str]) -> Command:
     def run(*arguments: object, cwd: Path = tmp_path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "edgebench", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=timeout)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def warm_process() -> Iterator[Warm]:
+    made = Warm()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def warm(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], warm_process: Warm
+) -> Command:
+    """As `edgebench`, forked from a process that has torch already: for commands that measure nothing."""
+
+    def run(*arguments: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        return warm_process([*map(str, arguments)], cwd, environment, tmp_path_factory.mktemp("said"))
 
     return run
 

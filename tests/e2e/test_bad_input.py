@@ -127,13 +127,13 @@ def test_wrong_words_on_the_command_line(
     ],
     ids=lambda value: str(next(iter(value.items()))) if isinstance(value, dict) else "",
 )
-def test_wrong_plans(edgebench: Edgebench, tmp_path: Path, made: dict[str, str], words: list[str]) -> None:
+def test_wrong_plans(warm: Edgebench, tmp_path: Path, made: dict[str, str], words: list[str]) -> None:
     import torch
     from safetensors.torch import save_file
 
     torch.save({"1.weight": torch.zeros(3)}, tmp_path / "w.pt")
     save_file({"1.weight": torch.zeros(3, 3), "1.bias": torch.zeros(10)}, tmp_path / "w.safetensors")
-    refused(edgebench("run", plan(tmp_path, **made)), *words, folder=tmp_path)
+    refused(warm("run", plan(tmp_path, **made)), *words, folder=tmp_path)
 
 
 def test_a_syntax_error_shows_its_line(edgebench: Edgebench, tmp_path: Path) -> None:
@@ -173,10 +173,10 @@ DAMAGE: dict[str, tuple[Callable[[Path, Path], object], list[str]]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_model_files(edgebench: Edgebench, tmp_path: Path, tiny_onnx: Path, damage: str) -> None:
+def test_damaged_model_files(warm: Edgebench, tmp_path: Path, tiny_onnx: Path, damage: str) -> None:
     spoil, words = DAMAGE[damage]
     spoil(tiny_onnx, tmp_path / "model.onnx")
-    refused(edgebench("bench", "model.onnx"), *words, folder=tmp_path)
+    refused(warm("bench", "model.onnx"), *words, folder=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_damaged_model_files(edgebench: Edgebench, tmp_path: Path, tiny_onnx: Pa
     ],
 )
 def test_what_a_ready_model_cannot_be_fed_is_refused_before_anything_is_measured(
-    edgebench: Edgebench,
+    warm: Edgebench,
     tmp_path: Path,
     tiny_onnx: Path,
     array: tuple[str, tuple[int, ...]] | None,
@@ -202,7 +202,7 @@ def test_what_a_ready_model_cannot_be_fed_is_refused_before_anything_is_measured
     if array:
         np.savez(tmp_path / "d.npz", **{array[0]: np.zeros(array[1], np.float32)})
         given = ["--data", "d.npz"]
-    done = edgebench("bench", tiny_onnx, "--backend", "onnxruntime", *given, *options)
+    done = warm("bench", tiny_onnx, "--backend", "onnxruntime", *given, *options)
     refused(done, *words, folder=tmp_path)
 
 
@@ -214,29 +214,27 @@ def test_what_a_ready_model_cannot_be_fed_is_refused_before_anything_is_measured
     ],
 )
 def test_a_recipe_that_changes_a_finished_graph_is_refused_before_anything_is_measured(
-    edgebench: Edgebench, tmp_path: Path, tiny_onnx: Path, step: str, words: list[str]
+    warm: Edgebench, tmp_path: Path, tiny_onnx: Path, step: str, words: list[str]
 ) -> None:
     path = plan(tmp_path, source=str(tiny_onnx), recipe=f"steps = [{step}]")
-    refused(edgebench("run", path), *words, folder=tmp_path)
+    refused(warm("run", path), *words, folder=tmp_path)
 
 
 def test_a_recipe_that_trains_without_labels_is_refused_before_anything_is_measured(
-    edgebench: Edgebench, tmp_path: Path
+    warm: Edgebench, tmp_path: Path
 ) -> None:
     path = plan(tmp_path, data="sets:bare", recipe='steps = [{ method = "train" }]')
-    refused(edgebench("run", path), "no labelled training samples", folder=tmp_path)
+    refused(warm("run", path), "no labelled training samples", folder=tmp_path)
 
 
-def test_a_data_entry_that_exits_is_no_silent_end(edgebench: Edgebench, tmp_path: Path) -> None:
-    refused(edgebench("run", plan(tmp_path, data="sets:leaves")), "raised SystemExit", folder=tmp_path)
+def test_a_data_entry_that_exits_is_no_silent_end(warm: Edgebench, tmp_path: Path) -> None:
+    refused(warm("run", plan(tmp_path, data="sets:leaves")), "raised SystemExit", folder=tmp_path)
 
 
 @pytest.mark.parametrize("arguments", [["nosuchplan.toml", "--resume"], ["--resume", "--batch", "8", "--quick"]])
-def test_what_a_run_that_goes_on_would_ignore_is_refused(
-    edgebench: Edgebench, tmp_path: Path, arguments: list[str]
-) -> None:
+def test_what_a_run_that_goes_on_would_ignore_is_refused(warm: Edgebench, tmp_path: Path, arguments: list[str]) -> None:
     ignored = "nosuchplan.toml" if "nosuchplan.toml" in arguments else "--batch, --quick"
-    refused(edgebench("run", *arguments), "--resume goes on", ignored, folder=tmp_path)
+    refused(warm("run", *arguments), "--resume goes on", ignored, folder=tmp_path)
 
 
 def test_a_backend_that_is_not_installed_names_its_extra(
@@ -317,12 +315,12 @@ def test_what_bench_cannot_do_is_said(
     ],
 )
 def test_an_application_that_cannot_be_measured_is_refused_before_anything_is(
-    edgebench: Edgebench, tmp_path: Path, tiny_onnx: Path, arguments: list[str], words: list[str]
+    warm: Edgebench, tmp_path: Path, tiny_onnx: Path, arguments: list[str], words: list[str]
 ) -> None:
     (tmp_path / "around.py").write_text(
         "def decode(outputs): ...\ndef none(): return []\ndef three(): return [1, 2, 3]\ndef broken(x): return x / 0\n"
     )
-    refused(edgebench("bench", tiny_onnx, *arguments), *words, folder=tmp_path)
+    refused(warm("bench", tiny_onnx, *arguments), *words, folder=tmp_path)
 
 
 def test_what_the_application_does_is_a_part_of_the_table(

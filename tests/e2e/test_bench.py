@@ -78,7 +78,7 @@ def test_every_light_network_of_the_onnx_package_gives_a_row_on_both_runtimes(
     import onnx
 
     path = Path(onnx.__file__).parent / "backend/test/data/light" / f"light_{name}.onnx"
-    done = edgebench("bench", path, "--quick", "--json")
+    done = edgebench("bench", path, "--quick", "--generations", 1, "--json")
     assert done.returncode in (0, 1), done.stderr
     found = rows(done.stdout)
     assert {r["cell"]["backend"] for r in found} == {"onnxruntime", "openvino"}
@@ -159,9 +159,9 @@ def test_labelled_pictures_give_accuracy(edgebench: Callable[..., Any], tiny_onn
     assert figure(row, "accuracy") == right / 8 == 0.75
 
 
-def test_the_wrong_layout_is_found_and_named(edgebench: Callable[..., Any], tiny_onnx: Path, tmp_path: Path) -> None:
+def test_the_wrong_layout_is_found_and_named(warm: Callable[..., Any], tiny_onnx: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "samples.npz", x=np.zeros((4, 32, 32, 1), np.float32))
-    done = edgebench("bench", tiny_onnx, "--data", "samples.npz", "--quick")
+    done = warm("bench", tiny_onnx, "--data", "samples.npz", "--quick")
     assert done.returncode == 2
     assert 'Input "x" of tiny.onnx is NCHW, N x 1 x 32 x 32, and the data is NHWC, 4 x 32 x 32 x 1.' in done.stderr
     assert "array.transpose(0, 3, 1, 2)" in done.stderr
@@ -219,7 +219,7 @@ def test_a_network_in_python_is_quantized_with_samples(edgebench: Callable[..., 
     ],
 )
 def test_mistakes_are_two_sentences(
-    edgebench: Callable[..., Any], tiny_onnx: Path, tmp_path: Path, words: tuple[str, ...], problem: str
+    warm: Callable[..., Any], tiny_onnx: Path, tmp_path: Path, words: tuple[str, ...], problem: str
 ) -> None:
     (tmp_path / "tiny.onnx").write_bytes(tiny_onnx.read_bytes())
     (tmp_path / "nets.py").write_text(NETWORK)
@@ -227,7 +227,7 @@ def test_mistakes_are_two_sentences(
     (tmp_path / "text.tflite").write_text("hello there")
     (tmp_path / "lone.xml").write_text('<net name="a" version="11"><layers></layers></net>')
     np.savez(tmp_path / "labels.npz", x=np.zeros((4, 1, 32, 32), np.float32), labels=np.zeros((4, 2)))
-    done = edgebench("bench", *words, "--quick")
+    done = warm("bench", *words, "--quick")
     assert done.returncode == 2, done.stdout
     assert problem in done.stderr
     assert done.stderr.count("\n") == 2

@@ -30,13 +30,13 @@ def samples(tmp_path: Path) -> Path:
 
 
 def test_an_onnx_file_becomes_int8(
-    edgebench: Callable[..., Any], tiny_onnx: Path, samples: Path, tmp_path: Path
+    edgebench: Callable[..., Any], warm: Callable[..., Any], tiny_onnx: Path, samples: Path, tmp_path: Path
 ) -> None:
     asked = ("--to", "onnxruntime", "--precision", "int8", "--calibration", samples, "--out", "out/int8.onnx")
     done = edgebench("convert", tiny_onnx, *asked, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["format"] == "onnx"
-    found = json.loads(edgebench("inspect", tmp_path / "out/int8.onnx", "--json").stdout)
+    found = json.loads(warm("inspect", tmp_path / "out/int8.onnx", "--json").stdout)
     assert (found["int8_layers"], found["layers"]) == (2, 2)
 
 
@@ -45,14 +45,20 @@ def test_an_onnx_file_becomes_int8(
     ("backend", "precision", "form"), [("litert", "fp32", "tflite"), ("ncnn", "fp16", "ncnn"), ("torch", "int8", "pt2")]
 )
 def test_a_network_in_python_becomes_any_runtimes_file(
-    edgebench: Callable[..., Any], samples: Path, tmp_path: Path, backend: str, precision: str, form: str
+    edgebench: Callable[..., Any],
+    warm: Callable[..., Any],
+    samples: Path,
+    tmp_path: Path,
+    backend: str,
+    precision: str,
+    form: str,
 ) -> None:
     given = ("--calibration", samples) if precision == "int8" else ("--shape", "x=1x1x32x32")
     done = edgebench("convert", "nets:make", "--to", backend, "--precision", precision, *given)
     assert done.returncode == 0, done.stderr
     made = tmp_path / f"make-{backend}-{precision}.{form}"
     assert str(made.name) in done.stdout
-    found = json.loads(edgebench("inspect", made, "--json").stdout)
+    found = json.loads(warm("inspect", made, "--json").stdout)
     assert found["macs"] == 8 * 30 * 30 * 9 + 80
     assert found["precision"] == precision
 
@@ -73,11 +79,11 @@ def test_a_network_in_python_becomes_any_runtimes_file(
     ],
 )
 def test_mistakes_are_two_sentences(
-    edgebench: Callable[..., Any], tiny_onnx: Path, samples: Path, tmp_path: Path, words: tuple[str, ...], problem: str
+    warm: Callable[..., Any], tiny_onnx: Path, samples: Path, tmp_path: Path, words: tuple[str, ...], problem: str
 ) -> None:
     (tmp_path / "model.onnx").write_bytes(tiny_onnx.read_bytes())
     (tmp_path / "model.tflite").write_bytes(b"hello")
-    done = edgebench("convert", *words)
+    done = warm("convert", *words)
     assert done.returncode == 2
     assert problem in done.stderr
     assert done.stderr.count("\n") == 2

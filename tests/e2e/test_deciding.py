@@ -65,34 +65,34 @@ def test_a_run_compared_with_itself_is_the_same_everywhere(edgebench: Edgebench)
     assert len(answer["rows"]) == 15
 
 
-def test_a_slow_down_of_three_percent_is_slower(edgebench: Edgebench, tmp_path: Path) -> None:
+def test_a_slow_down_of_three_percent_is_slower(warm: Edgebench, tmp_path: Path) -> None:
     a, b = copy(tmp_path, "a", tight(1.0)), copy(tmp_path, "b", tight(1.03))
-    done = edgebench("compare", a, b, "--json")
+    done = warm("compare", a, b, "--json")
     assert done.returncode == 1, done.stderr
     answer = json.loads(done.stdout)
     assert answer["counts"]["latency"] == {"slower": 15}
     assert answer["comparable"]
-    assert edgebench("compare", b, a).returncode == 0
-    told = edgebench("compare", a, b, "--markdown")
+    assert warm("compare", b, a).returncode == 0
+    told = warm("compare", a, b, "--markdown")
     assert told.returncode == 1
     assert told.stdout.startswith("**B is a regression: 15 of 60 figures in 15 pairs are worse")
 
 
-def test_other_threads_are_named_not_comparable(edgebench: Edgebench, tmp_path: Path) -> None:
+def test_other_threads_are_named_not_comparable(warm: Edgebench, tmp_path: Path) -> None:
     b = copy(tmp_path, "b", other_threads)
-    done = edgebench("compare", PUBLISHED, b)
+    done = warm("compare", PUBLISHED, b)
     assert done.returncode == 4
     assert "not comparable" in done.stdout
     assert "threads: 1 in A, 2 in B" in done.stdout
-    refused(edgebench("compare", PUBLISHED, b, "--strict"), "not comparable", "threads is 1 in", "and 2 in b")
+    refused(warm("compare", PUBLISHED, b, "--strict"), "not comparable", "threads is 1 in", "and 2 in b")
 
 
-def test_a_choice_in_text_and_in_json(edgebench: Edgebench) -> None:
+def test_a_choice_in_text_and_in_json(warm: Edgebench) -> None:
     asked = ("choose", PUBLISHED, "--max-latency-p99", "60us", "--min-accuracy", "97%", "--max-memory", "64MiB")
-    done = edgebench(*asked)
+    done = warm(*asked)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Ship distilled-int8 on openvino, int8: 31.1 µs")
-    answer = json.loads(edgebench(*asked, "--json").stdout)
+    answer = json.loads(warm(*asked, "--json").stdout)
     assert answer["choice"] == "20261123T213304Z-local:digits/distilled-int8/int8/openvino@local/b1t1"
     assert answer["counts"] == {"pass": 2, "undecided": 0, "fail": 13}
 
@@ -110,8 +110,8 @@ def test_a_choice_in_text_and_in_json(edgebench: Edgebench) -> None:
         (["--max-size", "100kB"], 3, "--max-size raised to 102 kB lets in"),
     ],
 )
-def test_exit_codes_and_reasons(edgebench: Edgebench, limits: list[str], code: int, words: str) -> None:
-    done = edgebench("choose", PUBLISHED, *limits)
+def test_exit_codes_and_reasons(warm: Edgebench, limits: list[str], code: int, words: str) -> None:
+    done = warm("choose", PUBLISHED, *limits)
     assert done.returncode == code, done.stdout + done.stderr
     assert words in done.stdout
 
@@ -124,41 +124,41 @@ def test_exit_codes_and_reasons(edgebench: Edgebench, limits: list[str], code: i
         (["--evidence", "measurd"], 'Did you mean "measured"'), (["--max-latncy", "5ms"], "--max-latency"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_asked(edgebench: Edgebench, arguments: list[str], words: str) -> None:
-    refused(edgebench("choose", PUBLISHED, *arguments), words)
+def test_what_cannot_be_asked(warm: Edgebench, arguments: list[str], words: str) -> None:
+    refused(warm("choose", PUBLISHED, *arguments), words)
 
 
-def test_runs_that_are_none(edgebench: Edgebench, tmp_path: Path) -> None:
-    refused(edgebench("choose", tmp_path / "nowhere"), "There is no results folder")
-    refused(edgebench("compare", PUBLISHED, "nowhere"), "nowhere")
+def test_runs_that_are_none(warm: Edgebench, tmp_path: Path) -> None:
+    refused(warm("choose", tmp_path / "nowhere"), "There is no results folder")
+    refused(warm("compare", PUBLISHED, "nowhere"), "nowhere")
     empty = copy(tmp_path, "empty")
     (empty / "results.jsonl").write_text("")
-    refused(edgebench("choose", empty), "There is no row")
-    refused(edgebench("compare", PUBLISHED, empty), "empty has no result")
+    refused(warm("choose", empty), "There is no row")
+    refused(warm("compare", PUBLISHED, empty), "empty has no result")
 
 
 def failed(result: dict[str, Any]) -> None:
     result.update(status="failed", reason="The worker was killed.", measurements=[])
 
 
-def test_a_run_in_which_all_cells_failed(edgebench: Edgebench, tmp_path: Path) -> None:
+def test_a_run_in_which_all_cells_failed(warm: Edgebench, tmp_path: Path) -> None:
     path = copy(tmp_path, "broken", failed)
-    done = edgebench("choose", path)
+    done = warm("choose", path)
     assert done.returncode == 3
     assert "It failed: The worker was killed." in done.stdout
-    assert edgebench("compare", PUBLISHED, path).returncode == 1
-    assert edgebench("compare", path, path).returncode == 4
+    assert warm("compare", PUBLISHED, path).returncode == 1
+    assert warm("compare", path, path).returncode == 4
 
 
-def test_a_history_with_a_change(edgebench: Edgebench, tmp_path: Path) -> None:
+def test_a_history_with_a_change(warm: Edgebench, tmp_path: Path) -> None:
     for i in range(10):
         copy(tmp_path / "results", f"r{i}", tight((1 + i % 2 / 500) * (1.0 if i < 5 else 1.1)), f"20261124T00000{i}Z")
-    done = edgebench("history", "teacher/fp32/onnxruntime", "--json")
+    done = warm("history", "teacher/fp32/onnxruntime", "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert [c["run"] for c in answer["changes"]] == ["r5"]
     assert answer["changes"][0]["ratio"] == pytest.approx(1.1, rel=0.01)
-    assert "10.0 % slower" in edgebench("history", "teacher/fp32/onnxruntime").stdout
-    assert edgebench("history").stdout.startswith("15 cells of 15 changed over the runs.")
-    refused(edgebench("history", "teacher"), "is a part of 6 cells")
-    refused(edgebench("history", "--results", tmp_path / "nowhere"), "There is no folder")
+    assert "10.0 % slower" in warm("history", "teacher/fp32/onnxruntime").stdout
+    assert warm("history").stdout.startswith("15 cells of 15 changed over the runs.")
+    refused(warm("history", "teacher"), "is a part of 6 cells")
+    refused(warm("history", "--results", tmp_path / "nowhere"), "There is no folder")

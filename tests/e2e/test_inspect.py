@@ -62,9 +62,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*FORMATS, *HALVES])
 def test_every_format_tells_the_same_arithmetic(
-    edgebench: Callable[..., Any], made: Callable[[str], Path], name: str
+    warm: Callable[..., Any], made: Callable[[str], Path], name: str
 ) -> None:
-    done = edgebench("inspect", made(name), "--json")
+    done = warm("inspect", made(name), "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["macs"], found["parameters"]) == (MACS, WEIGHTS)
@@ -77,31 +77,31 @@ def test_every_format_tells_the_same_arithmetic(
 
 
 @pytest.mark.slow
-def test_openvinos_own_files_too(edgebench: Callable[..., Any], made: Callable[[str], Path], tmp_path: Path) -> None:
+def test_openvinos_own_files_too(warm: Callable[..., Any], made: Callable[[str], Path], tmp_path: Path) -> None:
     import openvino
 
     for name, int8 in (("onnx", 0), ("onnx-u8s8", 4)):
         openvino.save_model(
             openvino.convert_model(str(made(name))), str(tmp_path / f"{name}.xml"), compress_to_fp16=False
         )
-        found = json.loads(edgebench("inspect", tmp_path / f"{name}.xml", "--json").stdout)
+        found = json.loads(warm("inspect", tmp_path / f"{name}.xml", "--json").stdout)
         assert (found["macs"], found["parameters"], found["int8_layers"]) == (MACS, WEIGHTS, int8)
     (tmp_path / "onnx.bin").unlink()
-    done = edgebench("inspect", tmp_path / "onnx.xml")
+    done = warm("inspect", tmp_path / "onnx.xml")
     assert done.returncode == 2
     assert "onnx.bin, which is not beside it" in done.stderr
 
 
 @pytest.mark.slow
 def test_a_file_that_is_cut_short_is_two_sentences(
-    edgebench: Callable[..., Any], made: Callable[[str], Path], tmp_path: Path
+    warm: Callable[..., Any], made: Callable[[str], Path], tmp_path: Path
 ) -> None:
     for name in ("onnx", "pt2", "tflite", "pte", "ncnn"):
         whole = made(name)
         cut = tmp_path / whole.name
         cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 3])
         for verb in ("inspect", "bench"):
-            done = edgebench(verb, cut)
+            done = warm(verb, cut)
             assert done.returncode == 2, (verb, name, done.stdout)
             assert done.stderr.count("\n") == 2, done.stderr
             assert "Traceback" not in done.stderr
@@ -127,13 +127,13 @@ def test_a_known_network(edgebench: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     "name", ["nothing.onnx", "folder.onnx", "empty.tflite", "text.pte", "text.param", "text.xml", "text.md"]
 )
-def test_bad_files_are_two_sentences(edgebench: Callable[..., Any], tmp_path: Path, name: str) -> None:
+def test_bad_files_are_two_sentences(warm: Callable[..., Any], tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if name.startswith("folder"):
         path.mkdir()
     elif not name.startswith("nothing"):
         path.write_text("" if name.startswith("empty") else "hello\n")
-    done = edgebench("inspect", path)
+    done = warm("inspect", path)
     assert done.returncode == 2
     assert done.stderr.startswith("Error: ")
     assert done.stderr.count("\n") == 2

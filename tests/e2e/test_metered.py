@@ -102,12 +102,12 @@ def test_a_log_that_ends_too_early_or_a_run_without_windows_writes_nothing(tmp_p
         metered.join(without, MeterCsv(log(tmp_path / "meter.csv")))
 
 
-def test_what_was_not_joined_is_said_with_its_reason(edgebench: Callable[..., Any], tmp_path: Path) -> None:
+def test_what_was_not_joined_is_said_with_its_reason(warm: Callable[..., Any], tmp_path: Path) -> None:
     folder_with_windows(tmp_path / "results")
     path = log(tmp_path / "meter.csv")
     falling = [f"{BEGIN + at / 10:.1f},-1" for at in range(-50, 1000)]
     path.write_text("\n".join(falling))
-    done = edgebench("energy", "latest", path)
+    done = warm("energy", "latest", path)
     assert done.returncode == 0, done.stderr
     assert "was joined" not in done.stdout
     assert "No energy from" in done.stdout

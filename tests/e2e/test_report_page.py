@@ -15,7 +15,7 @@ from edgebench import store
 from edgebench.report import html
 from edgebench.report.spread import spreads
 from edgebench.report.table import Source, build_all
-from edgebench.schema import DeviceProfile
+from edgebench.schema import DeviceProfile, Options
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium")
@@ -87,11 +87,15 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two devices, the second 1.4 times as slow."""
+    """Three devices: this one, a board, and one with a long name that was measured quickly with one thread and with two."""
     folder = store.open_run(PUBLISHED)
-    other = replace(folder.run, id="20261124T000000Z-board", device=DeviceProfile(name="board"))
-    moved = [replace(r, cell=replace(r.cell, device="board"), baseline=None) for r in folder.results()]
-    table = build_all([Source(run=folder.run, results=folder.results()), Source(run=other, results=moved)])
+    sources = [Source(run=folder.run, results=folder.results(), spreads=spreads(folder.samples()))]
+    for name, threads in (("board", (1,)), ("gateway-of-the-test-field", (1, 2))):
+        plan = {**folder.run.plan, "protocol": {"trust": "quick"}} if len(threads) > 1 else folder.run.plan
+        run = replace(folder.run, id=f"20261124T000000Z-{name}", device=DeviceProfile(name=name), plan=Options(plan))
+        cells = [(r, replace(r.cell, device=name, threads=t)) for t in threads for r in folder.results()]
+        sources.append(Source(run=run, results=[replace(r, cell=c, baseline=None) for r, c in cells]))
+    table = build_all(sources)
     path = tmp_path_factory.mktemp("pages") / "report.html"
     path.write_text(html.render(table), encoding="utf-8")
     return path
@@ -162,6 +166,30 @@ def test_light_and_dark_by_the_button_and_without_scripts_all_rows(browser: Any,
     assert still.locator("#rows > tbody").count() == 15
     assert still.locator("tr.below").first.is_visible()
     still.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_table_that_is_wider_than_the_page_says_so(browser: Any, comparison: Path, width: int) -> None:
+    page, errors, _ = opened(browser, comparison, width)
+    assert page.locator("#wider").is_visible()
+    name = page.locator("#rows > tbody > tr:first-child > th").first
+    before = name.bounding_box()["x"]
+    assert page.locator("#table .wide.cut").count() == 1
+    page.locator("#table .wide").evaluate("(e) => { e.scrollLeft = e.scrollWidth; }")
+    page.wait_for_function("!document.querySelector('#table .wide.cut')")
+    assert abs(name.bounding_box()["x"] - before) < 1
+    assert page.locator("#rows > thead th").last.bounding_box()["x"] < width
+    page.fill("#filter", "no row has this")
+    assert errors == []
+    page.close()
+
+
+def test_no_name_of_a_chart_is_cut(browser: Any, comparison: Path) -> None:
+    page, _, _ = opened(browser, comparison)
+    names = page.locator("svg.chart text").all_text_contents()
+    assert "distilled-int8 on onnxruntime" in names
+    assert [words for words in names if "…" in words] == []
+    page.close()
 
 
 def test_a_long_table_comes_in_pages(browser: Any, tmp_path: Path) -> None:

@@ -114,6 +114,18 @@ def test_a_row_is_told_from_its_baseline_by_their_ratio() -> None:
     assert choose([base, faster_base], Need())["ties"] == []
 
 
+def test_what_is_undecided_and_may_be_better_is_said() -> None:
+    sure, may, slower = (
+        row("sure", latency=known(1e-3, 1e-5), size=known(10)),
+        row("may", latency=known(9e-4, 1e-5)),
+        row("slower", latency=known(2e-3, 1e-5)),
+    )
+    answer = choose([sure, may, slower], need({"--max-size": "1kB"}))
+    assert answer["open"] == ["may"]
+    assert choose_text.sentence(answer).endswith(" 1 undecided row may be better.")
+    assert "undecided row" not in choose_text.sentence(choose([sure], need({"--max-size": "1kB"})))
+
+
 def busy(name: str = "teacher") -> Any:
     return result(name, environment={"warnings": ["The machine is busy."]})
 

@@ -13,7 +13,7 @@ from edgebench.backend import Feeds, ModelError, Outputs
 from edgebench.errors import DataError
 from edgebench.metrics import Subject
 from edgebench.metrics.accuracy import Accuracy, check_finite
-from edgebench.metrics.application import Application
+from edgebench.metrics.application import Application, check
 from edgebench.metrics.server import LOADS, Server
 from edgebench.schema import DEFAULT, Cell
 from edgebench.worker import _check_precision
@@ -70,6 +70,25 @@ def test_a_network_that_draws_numbers_is_named_as_the_cause() -> None:
         Accuracy().observe(with_session(Drawing, reference=[]))
     for batch in (1, 3, 16):
         assert Accuracy().observe(subject(batch, reference=[]))["gate"]["ok"]
+
+
+class Finding(Doubling):
+    """Answers where its input is odd, as NonZero does: how much depends on what it is given."""
+
+    def run(self, feeds: Feeds) -> Outputs:
+        return [np.array(np.nonzero(feeds["x"][:, 1:] % 4))]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_an_output_whose_shape_depends_on_the_input_is_kept_and_compared(batch: int) -> None:
+    made = with_session(Finding, batch=batch, reference=[])
+    assert Accuracy().observe(made)["gate"]["ok"]
+    (found,) = made.outputs
+    assert found.shape[0] == 1
+    assert not Accuracy().observe(with_session(Finding, batch=batch, reference=[found + 1]))["gate"]["ok"]
+    with pytest.raises(ModelError, match="no class can be read"):
+        Accuracy().observe(with_session(Finding, batch=batch, reference=[], labels=np.zeros(10, int)))
+    assert "agree" not in Accuracy().observe(with_session(Finding, batch=batch, reference=[], parent=[found]))
 
 
 def test_a_file_of_fp16_is_measured_as_one_and_a_swapped_precision_is_not() -> None:
@@ -133,6 +152,12 @@ def test_without_an_application_there_is_no_figure_of_one(tmp_path: Path) -> Non
     (only,) = Application().figures(WORK, [observed(tmp_path)], DEFAULT)
     assert only.value is None
     assert "nothing of the application was named" in only.note
+
+
+def test_an_exit_in_the_application_ends_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "leaving.py").write_text("def samples():\n    raise SystemExit(0)\n")
+    with pytest.raises(DataError, match="raised SystemExit"):
+        check({"samples": "leaving:samples", "base": str(tmp_path)})
 
 
 @pytest.mark.parametrize(("entry", "fix"), [("flat", "batch axis"), ("wide", "the network's shape")])

@@ -52,6 +52,37 @@ def test_a_row_is_told_from_its_baseline_by_the_ratio_in_pairs() -> None:
     assert "A tie" in words(build(RUN, [base, unsure]), "answer")
 
 
+def test_a_quick_run_is_told_as_such_and_of_several_runs_each_is_named() -> None:
+    quick = replace(RUN, id="again", plan=plan(protocol={"trust": "quick"}))
+    made = [wide("a", 1e-3, 1.01), wide("b", 2e-3, 1.01)]
+    assert words(build(quick, made), "answer").startswith("Provisionally, as it was measured quickly: ship a on ort")
+    said = words(build_all([Source(run=RUN, results=made), Source(run=quick, results=made)]), "answer")
+    assert f"run {RUN.id}: ship a on ort" in said
+    assert "run again: provisionally, as it was measured quickly: ship a on ort" in said
+    board = [replace(r, cell=replace(r.cell, device="board")) for r in made]
+    assert "run again" not in words(
+        build_all([Source(run=RUN, results=made), Source(run=quick, results=board)]), "answer"
+    )
+
+
+def test_threads_are_part_of_a_name_only_where_rows_of_its_group_differ_in_them() -> None:
+    two = [wide("b", 1e-3, 1.01), wide("b", 2e-3, 1.01)]
+    two = [replace(r, cell=replace(r.cell, device="board", threads=t)) for t, r in enumerate(two, start=1)]
+    said = words(build(RUN, [wide("a", 1e-3, 1.01), *two]), "answer")
+    assert "ship a on ort: " in said
+    assert "ship b on ort, 1 thread: " in said
+
+
+def test_a_warning_that_all_runs_have_is_told_once() -> None:
+    runs = [replace(RUN, id=name, plan=Options()) for name in ("one", "two")]
+    hot, busy = ({"warnings": ["Busy.", *more]} for more in (["Hot."], []))
+    sources = [
+        Source(run=run, results=[good("a", environment=Options(e))]) for run, e in zip(runs, (hot, busy), strict=True)
+    ]
+    assert [f.text for f in build_all(sources).facts if f.warning] == ["one: Hot.", "Busy."]
+    assert [f.text for f in build_all(sources[:1]).facts if f.warning] == ["Busy.", "Hot."]
+
+
 def test_rows_that_were_too_noisy_are_counted() -> None:
     said = words(build(RUN, [wide("a", 1e-3, 1.01), wide("b", 2e-3, 1.01), *map(noisy, "cde")]), "answer")
     assert "3 of 5 rows were too noisy to publish, and may be faster" in said
@@ -111,7 +142,9 @@ def test_what_is_missing_in_b_is_said_first_and_is_no_success() -> None:
     b = side(compared(), id="two")
     answer = compare(a, b)
     assert answer["exit_code"] == 4
-    assert render(answer).startswith("1 of 2 cells of A have no result in B. ")
+    assert render(answer).startswith(
+        "1 of 2 cells of A have no result in B. No regression in the 1 pair that both have"
+    )
     with pytest.raises(EdgebenchError, match="1 of the 2 cells of one have no result in two") as refused:
         compare(a, b, strict=True)
     assert "--resume two" in refused.value.fix

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from edgebench import store
 from edgebench.report import csv, html, json, markdown
+from edgebench.report.points import Point
 from edgebench.report.sections import sections
-from edgebench.report.sections.base import Point
 from edgebench.report.sections.drop import difference
 from edgebench.report.sections.front import Spot, marked
 from edgebench.report.spread import LEVELS, spread, spreads
@@ -221,7 +221,7 @@ def test_several_runs_stand_side_by_side_with_their_differences() -> None:
     assert [run["id"] for run in data["runs"]] == [RUN.id, other.id]
     assert [row["run"] for row in data["rows"]] == [0, 1]
     same = build_all([Source(run=RUN, results=[result()]), Source(run=replace(RUN, id="again"), results=[result()])])
-    assert [row.entries[0].text for row in same.rows] == [RUN.id, "again"]
+    assert [row.entries[1].text for row in same.rows] == [RUN.id, "again"]
     assert {record["run"] for record in table.records()} == {RUN.id, other.id}
 
 
@@ -270,8 +270,9 @@ def test_the_front_is_as_brute_force_finds_it(pairs: list[tuple[Point, Point]]) 
     found = marked([Spot(row=row, latency=x, accuracy=y) for x, y in pairs])
 
     def beats(a: Spot, b: Spot) -> bool:
-        no_worse = a.latency.value <= b.latency.value and a.accuracy.value >= b.accuracy.value
-        return no_worse and (a.latency.high < b.latency.low or a.accuracy.low > b.accuracy.high)
+        faster, slower = a.latency.high < b.latency.low, a.latency.low > b.latency.high
+        better, worse = a.accuracy.low > b.accuracy.high, a.accuracy.high < b.accuracy.low
+        return (faster and not worse) or (better and not slower)
 
     for spot in found:
         assert spot.front == (not any(beats(other, spot) for other in found))

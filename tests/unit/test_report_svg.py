@@ -5,7 +5,10 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
+import pytest
+
 from edgebench.report import svg
+from edgebench.report.page import draw
 from edgebench.report.table import build
 from edgebench.schema import Cell, DeviceProfile, Interval, Measurement, Options, Result, Run
 
@@ -55,3 +58,14 @@ def test_hostile_names_and_no_rows_still_give_a_picture() -> None:
     assert "<script>" in words(tree)  # as text: there is no such element
     assert not list(tree.iter(f"{SVG}script"))
     assert bars(drawn()) == []
+
+
+@pytest.mark.parametrize("long", ["x" * 200, "a, b" * 20, "distilled-int8 on onnxruntime, 2 threads", "short"])
+def test_a_name_takes_two_lines_before_it_is_cut_and_keeps_both_its_ends(long: str) -> None:
+    lines = draw.folded(long, 30)
+    assert len(lines) <= 2
+    assert max(map(len, lines)) <= 30
+    assert long.startswith(lines[0])
+    assert long.endswith(lines[-1][-10:])
+    if len(long) <= 45:
+        assert " ".join(lines) == long

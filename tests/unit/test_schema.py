@@ -123,3 +123,27 @@ def test_json_that_does_not_fit_is_refused(data: object) -> None:
 def test_defaults_are_left_out_of_json_but_not_the_schema() -> None:
     assert to_json(Job(id="x")) == {"id": "x", "schema": SCHEMA}
     assert Run.__dataclass_fields__["schema"].default == SCHEMA
+
+
+def test_what_is_no_text_is_named_with_its_field() -> None:
+    cell = {"model": "m", "recipe": "r", "backend": "b", "device": 3}
+    with pytest.raises(StoreError, match="expected str as device, found 3"):
+        from_json(Cell, cell)
+    with pytest.raises(StoreError, match="Cell has no field 'devise'"):
+        from_json(Cell, {**cell, "device": "d", "devise": "d"})
+
+
+@given(st.lists(st.one_of(st.integers(-9, 9), st.floats(-9, 9)), max_size=6))
+def test_samples_are_floats_however_they_are_written(values: list[float]) -> None:
+    data = {"metric": "latency", "unit": "1", "phase": "steady", "source": "s", "samples": values}
+    found = from_json(Measurement, data).samples
+    assert found == tuple(values)
+    assert {type(x) for x in found} <= {float}
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers(), max_size=4), st.text(max_size=3))
+def test_options_are_the_mapping_they_were_made_from(items: dict[str, int], key: str) -> None:
+    options = Options(items)
+    assert options == items
+    assert dict(options.items()) == items
+    assert (options.get(key), options.get(key, 1), key in options) == (items.get(key), items.get(key, 1), key in items)

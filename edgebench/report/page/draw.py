@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from xml.sax.saxutils import escape
 
 from edgebench.report.text import encodable, plain
@@ -18,6 +19,7 @@ SHAPES = ("circle", "square", "triangle", "diamond", "cross", "plus")
 Scale = Callable[[float], float]
 
 
+@lru_cache(maxsize=4096)
 def safe(words: str) -> str:
     """Text or the value of an attribute."""
     return escape(encodable(plain(words)), {'"': "&quot;"})
@@ -25,6 +27,21 @@ def safe(words: str) -> str:
 
 def short(words: str, letters: int) -> str:
     return words if len(words) <= letters else words[: letters - 1].rstrip() + "…"
+
+
+def folded(words: str, letters: int) -> list[str]:
+    """One line, or two of at most so many letters, broken behind a comma or a word; only what two do not hold is cut."""
+    if len(words) <= letters:
+        return [words]
+    at = max(words.rfind(", ", 0, letters) + 1, 0) or words.rfind(" ", 0, letters + 1)
+    at = at if at > 0 and len(words) - at <= letters + 1 else letters
+    return [words[:at], middle(words[at:].lstrip(), letters)]
+
+
+def middle(words: str, letters: int) -> str:
+    """A name of at most so many letters, cut in its middle: the variant stands at its beginning, the runtime at its end."""
+    end = letters // 2
+    return words if len(words) <= letters else f"{words[: letters - end - 1].rstrip()}…{words[-end:].lstrip()}"
 
 
 def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:

@@ -27,6 +27,7 @@ def grid(table: Table) -> Iterator[str]:
     yield '<input id="filter" type="search" autocomplete="off" placeholder="for example: int8 openvino">'
     yield '<span id="count" role="status" aria-live="polite"></span>'
     yield '<button id="open" type="button" aria-expanded="false">Show all figures</button></div>'
+    yield '<p class="hint" id="wider" hidden>The table is wider than the page: more columns are to the right.</p>'
     yield '<div class="wide" role="region" tabindex="0" aria-label="All rows">'
     yield f'<table id="rows" data-page="{PAGE}"><caption>All rows</caption>\n<thead><tr>{_head(table)}</tr></thead>'
     with_details = len(table.rows) <= DETAILED
@@ -68,7 +69,7 @@ def _square(table: Table, column: Column, entry: Entry, first: bool) -> str:
         said, _, interval = entry.text.rpartition(" (")
         shown = shown.replace(safe(entry.text), f"{safe(said)}<small>({safe(interval)}</small>")
     value = entry.value if isinstance(entry.value, (int, float)) else ""
-    kind = " ".join(k for k in ("n" if column.numeric else "", entry.tone) if k)
+    kind = f"n {entry.tone}".rstrip() if column.numeric else entry.tone
     attributes = (f' class="{kind}"' if kind else "") + (f' data-v="{value!r}"' if value != "" else "")
     tag = 'th scope="row"' if first else "td"
     return f"<{tag}{attributes}>{shown}{noted}</{tag[:2]}>"

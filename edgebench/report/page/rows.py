@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from edgebench.report import text as words
 from edgebench.report.page import draw
-from edgebench.report.sections.base import drawable, point
+from edgebench.report.points import point
+from edgebench.report.sections.base import drawable
 from edgebench.report.sections.ladder import Rung
 from edgebench.report.table import Row
 
-STEP, TOP, LEFT, RIGHT, BOTTOM = 22, 30, 204, 54, 40
-LETTERS = 28
+STEP, FOLDED, TOP, LEFT, RIGHT, BOTTOM = 22, 32, 30, 204, 54, 40
+"""Each row has a step of its own, a higher one where some name takes two lines."""
+LETTERS = 30
 """Of a row's name, as many as fit left of the marks."""
 MOST = 40
 
@@ -19,14 +21,13 @@ MOST = 40
 def ladder(rungs: Sequence[Rung], name: Callable[[Row], str], shapes: Mapping[str, str], title: str) -> str:
     """Speed-up over the baseline of each step, on a logarithmic scale; the line at 1 is the uncompressed network."""
     known = [
-        (rung, found)
-        for rung in rungs[:MOST]
-        if (found := point(rung.row.result.get("speedup"))) and found.low > 0 and drawable(found)
+        (rung, found) for rung in rungs[:MOST] if (found := rung.row.speedup) and found.low > 0 and drawable(found)
     ]
     if not known:
         return ""
     low, high = min(0.9, *(p.low for _, p in known)), max(1.1, *(p.high for _, p in known))
-    end = TOP + STEP * len(known)
+    step = _step([name(rung.row) for rung, _ in known])
+    end = TOP + step * len(known)
     x = draw.log_scale(low / 1.05, high * 1.05, LEFT, draw.WIDTH - RIGHT)
     parts = ['<g class="axes" aria-hidden="true">']
     for tick in _ticks(low / 1.05, high * 1.05):
@@ -37,9 +38,9 @@ def ladder(rungs: Sequence[Rung], name: Callable[[Row], str], shapes: Mapping[st
         "</g>",
     ]
     for i, (rung, found) in enumerate(known):
-        y = TOP + STEP * (i + 0.5)
+        y = TOP + step * (i + 0.5)
         kind = "dot front" if rung.paid == "yes" else "dot hollow" if rung.paid == "no" else "dot"
-        parts.append(draw.text(LEFT - 10, y + 4, draw.short(name(rung.row), LETTERS), "", "end"))
+        parts += _name(name(rung.row), y)
         parts.append(draw.line([(x(found.low), y), (x(found.high), y)], "whisker"))
         told = f"{name(rung.row)}: {found.value:.2f}x, {rung.paid}, {rung.why}"
         parts.append(draw.mark(shapes[rung.row.result.cell.backend], x(found.value), y, kind, told))
@@ -47,6 +48,17 @@ def ladder(rungs: Sequence[Rung], name: Callable[[Row], str], shapes: Mapping[st
     used = {rung.row.result.cell.backend for rung, _ in known}
     parts += draw.key([(shape, runtime) for runtime, shape in shapes.items() if runtime in used], 8, 16)
     return draw.svg(end + BOTTOM, f"{title}: speed-up of {len(known)} compressed rows", parts)
+
+
+def _step(names: Sequence[str]) -> int:
+    return FOLDED if any(len(words) > LETTERS for words in names) else STEP
+
+
+def _name(words: str, y: float) -> list[str]:
+    """Left of the marks, on one line or on two about y."""
+    lines = draw.folded(words, LETTERS)
+    top = y + 4 - 7 * (len(lines) - 1)
+    return [draw.text(LEFT - 10, top + 14 * i, line, "", "end") for i, line in enumerate(lines)]
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -63,14 +75,14 @@ def memory(rows: Sequence[Row], name: Callable[[Row], str], title: str) -> str:
     if not known:
         return ""
     x = draw.linear_scale(0.0, max(p.value for _, p in known) or 1.0, LEFT, draw.WIDTH - RIGHT - 8)
-    parts = []
+    parts, step = [], _step([name(row) for row, _ in known])
     for i, (row, found) in enumerate(known):
-        y = 8 + STEP * i
+        y = 8 + step * (i + 0.5)
         shown = words.memory(found.value)
-        parts.append(draw.text(LEFT - 10, y + 14, draw.short(name(row), LETTERS), "", "end"))
+        parts += _name(name(row), y)
         parts.append(
-            f'<rect class="bar" x="{LEFT}" y="{y + 3}" width="{max(x(found.value) - LEFT, 0):.1f}" height="13">'
+            f'<rect class="bar" x="{LEFT}" y="{y - 8:g}" width="{max(x(found.value) - LEFT, 0):.1f}" height="13">'
             f"<title>{draw.safe(f'{name(row)}: {shown}')}</title></rect>"
         )
-        parts.append(draw.text(x(found.value) + 6, y + 14, shown, "figure"))
-    return draw.svg(16 + STEP * len(known), f"{title}: peak memory of {len(known)} rows", parts)
+        parts.append(draw.text(x(found.value) + 6, y + 4, shown, "figure"))
+    return draw.svg(16 + step * len(known), f"{title}: peak memory of {len(known)} rows", parts)

@@ -100,7 +100,7 @@ def _labels(chosen: Sequence[Spot], x: draw.Scale, y: draw.Scale, name: Callable
     for spot, (px, py) in zip(chosen, marks, strict=True):
         if not spot.front:
             continue
-        label = draw.short(name(spot.row), 34)
+        label = draw.middle(name(spot.row), 44)
         wide = draw.LETTER * len(label)
         for left, down in ((s, d) for d in DOWN for s in (8, -8 - wide)):
             box = (px + left, py + down - 10, px + left + wide, py + down + 3)

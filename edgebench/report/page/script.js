@@ -43,6 +43,7 @@
       if (button) button.setAttribute("aria-expanded", String(!row.rows[1].hidden));
     });
     table.append(...now);
+    wider();
     $("count").textContent = `${shown.length} of ${rows.length} rows`;
     pages.hidden = shown.length <= size;
     pages.replaceChildren(turn("Previous", -1), `Page ${page + 1} of ${Math.ceil(shown.length / size)}`, turn("Next", 1));
@@ -91,6 +92,13 @@
       filter();
     });
   });
+  const wides = [...document.querySelectorAll(".wide")];
+  const wider = () => {
+    wides.forEach((e) => e.classList.toggle("cut", e.scrollLeft + e.clientWidth < e.scrollWidth - 1));
+    $("wider").hidden = table.parentElement.scrollWidth <= table.parentElement.clientWidth + 1;
+  };
+  addEventListener("resize", wider);
+  wides.forEach((e) => { e.addEventListener("scroll", wider); e.closest("details")?.addEventListener("toggle", wider); });
   $("tools").hidden = false;
   $("filter").addEventListener("input", filter);
   $("open").hidden = !rows.some((row) => row.rows[1]);

@@ -7,7 +7,8 @@ from typing import Any
 
 from edgebench import stats
 from edgebench.report.columns import FLOOR
-from edgebench.report.sections.base import Section, baselines, group, groups, names, places, point, shown, usable
+from edgebench.report.facts import trust
+from edgebench.report.sections.base import Section, baselines, group, groups, names, places, shown, usable
 from edgebench.report.sections.drop import ALLOWED, drops, points, signed
 from edgebench.report.table import Row, Table
 from edgebench.report.text import count, percent, plain
@@ -24,10 +25,19 @@ def section(table: Table) -> Section:
         return Section(key="answer", title="The answer", words=(_nothing(table),), data=[])
     tools = _Tools(table)
     told = [_Answer(tools, rows) for rows in found]
-    words = [sentence for answer in told[:MOST_GROUPS] for sentence in answer.sentences(len(found) > 1)]
+    words = [sentence for answer in told[:MOST_GROUPS] for sentence in answer.sentences(_where(answer, told))]
     if len(told) > MOST_GROUPS:
         words.append(f"{len(told) - MOST_GROUPS} more groups of rows have an answer in the JSON.")
     return Section(key="answer", title="The answer", words=tuple(words), data=[answer.data() for answer in told])
+
+
+def _where(answer: _Answer, told: Sequence[_Answer]) -> str:
+    """What a group is called among several; its run too where another one has the same model, device and batch."""
+    if len(told) == 1:
+        return ""
+    run, model, device, batch = group(answer.rows[0])
+    alike = sum(group(other.rows[0])[1:] == (model, device, batch) for other in told) > 1
+    return f"For {plain(model)} on {plain(device)}, batch {batch}{f', run {plain(run)}' if alike else ''}: "
 
 
 def _nothing(table: Table) -> str:
@@ -60,7 +70,7 @@ class _Answer:
         self.parent = tools.parent
         self.rows = measured or list(rows)
         valid = [row for row in self.rows if row.result.noise.get("state") in (None, "", "ok", "valid", "repaired")]
-        self.with_accuracy = [row for row in valid if point(row.result.get("accuracy"))]
+        self.with_accuracy = [row for row in valid if row.accuracy]
         pool = [row for row in self.with_accuracy if self._within(row)] if self.with_accuracy else valid
         self.ordered = sorted(pool, key=_latency)
         self.best = self.ordered[0] if self.ordered else None
@@ -72,23 +82,22 @@ class _Answer:
         drop = self.drop(row)
         return drop is not None and drop.value <= ALLOWED
 
-    def sentences(self, several: bool) -> Iterator[str]:
-        best, cell = self.best, self.rows[0].result.cell
-        where = f"For {plain(cell.model)} on {plain(cell.device)}, batch {cell.batch}: " if several else ""
-        if best is None:
-            why = self._none()
-            yield f"{where}nothing can be recommended: {why}."
-            yield from self._withheld()
-            return
+    def sentences(self, where: str) -> Iterator[str]:
+        best = self.best
+        said = self._said(best) if best else f"nothing can be recommended: {self._none()}."
+        yield where + (said if where else said[0].upper() + said[1:])
+        yield from self._sure(best) if best else self._withheld()
+
+    def _said(self, best: Row) -> str:
         if not self.settled:
-            said = f"{where}{'not' if where else 'Not'} settled: {self.name(best)} comes first with {self._figures(best)}, "
+            said = f"not settled: {self.name(best)} comes first with {self._figures(best)}, "
             said += "but its latency is not known to a quarter; measure longer: without --quick, or with --precise."
         else:
-            said = f"{where}{'ship' if where else 'Ship'} {self.name(best)}: {self._figures(best)}."
+            first = "provisionally, as it was measured quickly: " if trust(best.run) == "quick" else ""
+            said = f"{first}ship {self.name(best)}: {self._figures(best)}."
         if _grade(best) != "measured":
             said += " These figures were published by others (†) and not measured here."
-        yield said
-        yield from self._sure(best)
+        return said
 
     def _none(self) -> str:
         if not self.with_accuracy:
@@ -151,7 +160,8 @@ class _Answer:
         return {
             "run": self.rows[0].run.id, "model": cell.model, "device": cell.device, "batch": cell.batch,
             "row": self._place(self.best) if self.best else None, "ties": [self._place(row) for row in self.ties],
-            "settled": self.settled, "noisy": [self._place(row) for row in self.noisy],
+            "settled": self.settled, "provisional": trust(self.rows[0].run) == "quick",
+            "noisy": [self._place(row) for row in self.noisy],
             "accuracy_drop": drop, "allowed_drop": ALLOWED, "allowed_drop_text": percent(ALLOWED, 0),
         }  # fmt: skip
 
@@ -165,7 +175,7 @@ def _grade(row: Row) -> str:
 
 
 def _latency(row: Row) -> float:
-    found = point(row.result.get("latency"))
+    found = row.latency
     return found.value if found else float("inf")
 
 
@@ -174,13 +184,13 @@ def tie(best: Row, other: Row) -> bool:
     ratio = _paired(best, other)
     if ratio is not None:
         return ratio[0] <= 1
-    a, b = point(best.result.get("latency")), point(other.result.get("latency"))
+    a, b = best.latency, other.latency
     return a is None or b is None or b.low <= a.high
 
 
 def _paired(best: Row, other: Row) -> tuple[float, float] | None:
     """Both ends of how many times as fast as `other` the first is, where that was measured in pairs."""
-    own, others = point(best.result.get("speedup")), point(other.result.get("speedup"))
+    own, others = best.speedup, other.speedup
     if best.run.id != other.run.id:
         return None
     if own and best.result.baseline == other.result.cell.id:
@@ -192,7 +202,7 @@ def _paired(best: Row, other: Row) -> tuple[float, float] | None:
 
 def settled(row: Row) -> bool:
     """Whether a latency is known to a quarter up and down, where its interval is known at all."""
-    found = point(row.result.get("latency"))
+    found = row.latency
     if found is None or _unknown(row):
         return True
     return found.low > 0 and stats.half_width(found.low, found.high) <= TOO_WIDE

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from edgebench.metrics.latency import interval_of
 from edgebench.report.columns import FLOOR, options_text
+from edgebench.report.points import Point
 from edgebench.report.table import Row, Table
 from edgebench.report.text import count, plain
-from edgebench.schema import Interval, Measurement
 
 MOST = 200
 """So many rows of a section are written out: the rest is in the table, and a person reads no more."""
@@ -29,45 +27,21 @@ class Section:
     data: Any = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """A figure with its interval, which is the figure itself where none is known."""
-
-    value: float
-    low: float
-    high: float
-
-
-def point(m: Measurement | None) -> Point | None:
-    """What a measurement says in numbers; None where it says none."""
-    if m is None or m.value is None:
-        return None
-    ends = interval_of(m) or Interval(low=m.value, high=m.value)
-    if not (math.isfinite(ends.low) and math.isfinite(ends.high)):
-        ends = Interval(low=m.value, high=m.value)
-    return Point(value=m.value, low=min(ends.low, m.value), high=max(ends.high, m.value))
-
-
 def names(table: Table, within: bool = False) -> Callable[[Row], str]:
     """A short name for each row: variant and runtime, and those of its axes in which rows of this table differ.
 
     `within` a group its run, model, device and batch go without saying.
     """
-    cells = [row.result.cell for row in table.rows]
-    several = {
-        axis: len({str(getattr(cell, axis)) for cell in cells}) > 1
-        for axis in ("model", "precision", "device", "batch", "threads", "options")
-    }
+    several, precisions = table.several, table.precisions
+    own = {key: {row.result.cell.threads for row in rows} for key, rows in groups(table.rows).items()} if within else {}
     by_run = any(column.key == "run" for column in table.columns)
-    recipes: dict[str, set[str]] = {}
-    for cell in cells:
-        recipes.setdefault(cell.recipe, set()).add(cell.precision)
 
     def name(row: Row) -> str:
         cell = row.result.cell
         parts = [f"{cell.recipe} on {cell.backend}"]
-        parts += [cell.precision] if len(recipes[cell.recipe]) > 1 else []
-        parts += [f"{count(cell.threads, 'thread')}"] if several["threads"] else []
+        parts += [cell.precision] if len(precisions[cell.recipe]) > 1 else []
+        threads = len(own[group(row)]) > 1 if within else several["threads"]
+        parts += [count(cell.threads, "thread")] if threads else []
         parts += [options_text(row.result)] if several["options"] and cell.options else []
         if not within:
             parts += [cell.model] if several["model"] else []
@@ -90,7 +64,7 @@ def shown(table: Table, row: Row, key: str) -> str:
 def usable(row: Row) -> bool:
     """Whether a row competes: it ran, its latency was published, and it is not our own floor."""
     result = row.result
-    latency = point(result.get("latency"))
+    latency = row.latency
     return result.status == "ok" and result.cell.backend != FLOOR and latency is not None and drawable(latency)
 
 

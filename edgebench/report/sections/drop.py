@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from edgebench import stats
 from edgebench.metrics.paired import counts
-from edgebench.report.sections.base import Point, baselines, point
+from edgebench.report.points import Point
+from edgebench.report.sections.base import baselines
 from edgebench.report.table import Row, Table
 
 ALLOWED = 0.01
@@ -34,7 +35,7 @@ def dropped(above: Row, row: Row) -> Point | None:
     """
     both = paired(above, row)
     if both is None:
-        return difference(point(above.result.get("accuracy")), point(row.result.get("accuracy")))
+        return difference(above.accuracy, row.accuracy)
     found = stats.paired_difference(*both)
     low, high = (found.value if end is None else end for end in (found.low, found.high))
     return Point(value=found.value, low=low, high=high)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate
 
-from edgebench.report.sections.base import Point, Section, groups, names, places, point, shown, usable
+from edgebench.report.points import Point
+from edgebench.report.sections.base import Section, groups, names, places, shown, usable
 from edgebench.report.table import Row, Table
 
 
@@ -24,8 +26,8 @@ def section(table: Table) -> Section:
     """The rows on the front of each group (run, model, device, batch), fastest first."""
     panels = spots(table)
     words = (
-        "A row is on the front unless another one is at least as fast and as accurate, and better beyond the intervals "
-        "in one of the two.",
+        "A row is on the front unless another one is better in one of the two beyond the intervals, and not worse beyond them "
+        "in the other.",
     )
     if not panels:
         words = ("No row has both an accuracy and a latency, so that there is nothing to draw.",)
@@ -52,8 +54,8 @@ def spots(table: Table) -> list[list[Spot]]:
         panel = [
             Spot(row=row, latency=latency, accuracy=accuracy)
             for row in rows
-            if (latency := point(row.result.get("latency")))
-            and (accuracy := point(row.result.get("accuracy")))
+            if (latency := row.latency)
+            and (accuracy := row.accuracy)
             and abs(accuracy.low) <= 100
             and accuracy.high <= 100
         ]
@@ -64,7 +66,7 @@ def spots(table: Table) -> list[list[Spot]]:
 
 def marked(panel: Sequence[Spot]) -> list[Spot]:
     """The spots by latency, each with whether it is on the front. n log n: a table may have ten thousand rows."""
-    beaten = _slower(panel) | _less_accurate(panel)
+    beaten = set(_slower(panel)) | set(_less_accurate(panel))
     ordered = sorted((i for i in range(len(panel))), key=lambda i: (panel[i].latency.value, -panel[i].accuracy.value))
     return [
         Spot(row=panel[i].row, latency=panel[i].latency, accuracy=panel[i].accuracy, front=i not in beaten)
@@ -72,22 +74,23 @@ def marked(panel: Sequence[Spot]) -> list[Spot]:
     ]
 
 
-def _slower(panel: Sequence[Spot]) -> set[int]:
-    """Those that a row at least as accurate beats in latency, beyond both intervals."""
-    out, best = set(), float("inf")
-    order = sorted(range(len(panel)), key=lambda i: -panel[i].accuracy.value)
-    for _, group in groupby(order, key=lambda i: panel[i].accuracy.value):
-        equal = list(group)
-        best = min([best, *(panel[i].latency.high for i in equal)])
-        out |= {i for i in equal if best < panel[i].latency.low}
-    return out
+def _slower(panel: Sequence[Spot]) -> Iterator[int]:
+    """Those that are surely slower than a row which is not surely less accurate."""
+    ordered = sorted(panel, key=lambda spot: spot.latency.high)
+    highs = [spot.latency.high for spot in ordered]
+    accuracies = list(accumulate((spot.accuracy.high for spot in ordered), max))
+    for i, spot in enumerate(panel):
+        faster = bisect_left(highs, spot.latency.low)
+        if faster and accuracies[faster - 1] >= spot.accuracy.low:
+            yield i
 
 
-def _less_accurate(panel: Sequence[Spot]) -> set[int]:
-    """Those that a row at least as fast beats in accuracy, beyond both intervals."""
-    out, best = set(), float("-inf")
-    for i in sorted(range(len(panel)), key=lambda i: (panel[i].latency.value, -panel[i].accuracy.low)):
-        best = max(best, panel[i].accuracy.low)
-        if best > panel[i].accuracy.high:
-            out.add(i)
-    return out
+def _less_accurate(panel: Sequence[Spot]) -> Iterator[int]:
+    """Those that are surely less accurate than a row which is not surely slower."""
+    ordered = sorted(panel, key=lambda spot: spot.latency.low)
+    lows = [spot.latency.low for spot in ordered]
+    accuracies = list(accumulate((spot.accuracy.low for spot in ordered), max))
+    for i, spot in enumerate(panel):
+        as_fast = bisect_right(lows, spot.latency.high)
+        if accuracies[as_fast - 1] > spot.accuracy.high:
+            yield i

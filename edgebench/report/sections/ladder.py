@@ -10,7 +10,8 @@ from typing import Any
 
 from edgebench import stats
 from edgebench.report.columns import FLOOR
-from edgebench.report.sections.base import Line, Point, Section, baselines, cut, drawable, names, places, point, shown
+from edgebench.report.points import Point, point
+from edgebench.report.sections.base import Line, Section, baselines, cut, drawable, names, places, shown
 from edgebench.report.sections.drop import ALLOWED, dropped, paired, signed
 from edgebench.report.sections.lineage import origins
 from edgebench.report.sections.reasons import coverage, reasons
@@ -128,7 +129,7 @@ def rungs(table: Table) -> list[Rung]:
     """In the table's order, each against its baseline. A row that is a baseline, failed or is our floor has no rung."""
     parent = baselines(table)
     return [
-        _rung(row, parent(row), point(row.result.get("speedup")), *_published(row))
+        _rung(row, parent(row), row.speedup, *_published(row))
         for row in table.rows
         if _climbs(row) and row.result.get("speedup") and row.result.baseline != row.result.cell.id
     ]
