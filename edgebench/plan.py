@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath as Path
 from typing import Any
@@ -93,10 +93,13 @@ BUDGET_KEYS: dict[str, Any] = {
 }
 
 
-def from_document(document: Document, check_recipe: Callable[[Recipe], None], base: str) -> Plan:
+def from_document(
+    document: Document, check_recipe: Callable[[Recipe], None], base: str, known: Mapping[str, Iterable[str]]
+) -> Plan:
     """Check a parsed plan whole and build it. Raises PlanError with every mistake.
 
-    `check_recipe` raises EdgebenchError for steps that no method knows or that cannot follow one another.
+    `check_recipe` raises EdgebenchError for steps that no method knows or that cannot follow one another; `known` holds
+    the names of the "backends" and the "metrics" that there are.
     """
     problems = Problems(document)
     data = document.data
@@ -136,8 +139,24 @@ def from_document(document: Document, check_recipe: Callable[[Recipe], None], ba
             problems.add(
                 ("run", "precisions", i), f'unknown precision "{precision}". {did_you_mean(precision, PRECISIONS)}'
             )
+    _check_names(run, _table(data, "backends"), known, problems)
     problems.raise_if_any()
     return plan
+
+
+def _check_names(
+    run: Mapping[str, Any], options: Mapping[str, Any], known: Mapping[str, Iterable[str]], problems: Problems
+) -> None:
+    """The plug-ins that [run] and the tables [backends.NAME] name."""
+    named = [
+        (("run", key, i), key, name)
+        for key in ("backends", "metrics")
+        if isinstance(run.get(key), list)
+        for i, name in enumerate(run[key])
+    ]
+    for at, key, name in [*named, *((("backends", name), "backends", name) for name in options)]:
+        if isinstance(name, str) and name not in known[key]:
+            problems.add(at, f'There is no {key.removesuffix("s")} "{name}". {did_you_mean(name, known[key])}')
 
 
 def _table(data: Mapping[str, Any], key: str) -> dict[str, Any]:

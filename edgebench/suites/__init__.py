@@ -6,7 +6,7 @@ import itertools
 import re
 from pathlib import Path
 
-from edgebench import plan, toml
+from edgebench import plan, plugins, toml
 from edgebench.errors import PlanError, did_you_mean
 from edgebench.plan import Plan
 
@@ -30,9 +30,10 @@ def read(name: str) -> Plan:
     """Read a plan file, or a suite by its name. Raises PlanError with every mistake and its line."""
     from edgebench.compress.methods import check_recipe
 
+    known = {kind: plugins.names(f"edgebench.{kind}") for kind in ("backends", "metrics")}
     if name in names():
-        return plan.from_document(toml.read(FOLDER / f"{name}.toml"), check_recipe, ".")
+        return plan.from_document(toml.read(FOLDER / f"{name}.toml"), check_recipe, ".", known)
     path = Path(name)
     if not path.exists() and path.suffix != ".toml" and "/" not in name:
         raise PlanError(f'There is no suite and no plan file "{name}".', did_you_mean(name, names()))
-    return plan.from_document(toml.read(path), check_recipe, str(path.resolve().parent))
+    return plan.from_document(toml.read(path), check_recipe, str(path.resolve().parent), known)

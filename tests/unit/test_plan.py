@@ -65,7 +65,8 @@ BACKENDS: dict[str, Backend] = {"alpha": Alpha(), "beta": Beta()}
 
 
 def read(text: str) -> plans.Plan:
-    return plans.from_document(toml.parse(text, "plan.toml"), check_recipe, ".")
+    known = {"backends": BACKENDS, "metrics": ("latency",)}
+    return plans.from_document(toml.parse(text, "plan.toml"), check_recipe, ".", known)
 
 
 def problems(text: str) -> str:
@@ -84,6 +85,17 @@ def test_a_good_plan_is_read_whole() -> None:
     assert plan.protocol.budget_seconds == 120
     assert plan.backend_options == {"beta": {"hint": "f32"}}
     assert [r.name for r in plan.recipes] == ["plain", "pruned"]
+
+
+def test_unknown_backends_and_metrics_are_told_with_all_the_other_mistakes() -> None:
+    text = GOOD.replace('["alpha", "beta"]', '["alpha", "bta"]\nmetrics = ["latncy"]').replace(
+        "[backends.beta]", "[backends.alpa]"
+    )
+    said = problems(text.replace("batch = [1, 4]", "batch = 0"))
+    assert 'plan.toml:11: There is no backend "bta". Did you mean "beta"?' in said
+    assert 'There is no metric "latncy". Did you mean "latency"?' in said
+    assert 'There is no backend "alpa". Did you mean "alpha"?' in said
+    assert "batch must be a whole number" in said
 
 
 def test_squares_come_in_the_order_of_the_plan_and_the_impossible_ones_keep_their_reason() -> None:
