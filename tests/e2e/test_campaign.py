@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -63,6 +64,18 @@ def campaign(
     found = [from_json(Result, e["result"]) for e in events if e["event"] == "result"]
     assert len({r.cell.id for r in found}) == len(found), "a cell ended twice"
     return {r.cell.recipe: r for r in found}, events
+
+
+def undisturbed(*asked: Any) -> tuple[dict[str, Result], list[dict[str, Any]]]:
+    """The campaign, again where a figure was withheld: on a full machine that is right, and nothing to test a ratio by."""
+    for _ in range(3):
+        results, events = campaign(*asked)
+        withheld = [str(r.noise["why"]) for r in results.values() if r.noise.get("state") == "noisy"]
+        if not withheld:
+            break
+    if withheld and ("hypervisor" in withheld[0] or os.getloadavg()[0] > (os.cpu_count() or 1)):
+        pytest.skip(f"no figure is to be had on this machine now: {withheld[0]}")
+    return results, events
 
 
 def test_a_cell_that_works_has_all_its_figures(tmp_path: Path) -> None:
@@ -185,10 +198,9 @@ def test_a_campaign_goes_on_from_the_records_of_an_earlier_one(tmp_path: Path) -
 
 
 def test_a_slower_variant_is_called_slower_and_the_baseline_is_not_compared_with_itself(tmp_path: Path) -> None:
-
     base = work(tmp_path, "base", {"sleep": 0.004})
     slow = replace(work(tmp_path, "slow", {"sleep": 0.008}), baseline=base.cell.id)
-    results, _ = campaign(
+    results, _ = undisturbed(
         [replace(base, baseline=base.cell.id), slow],
         replace(FAST, least_generations=4, most_generations=4, slice_seconds=0.1),
     )
@@ -238,7 +250,7 @@ def test_a_runtime_that_remembers_inputs_is_marked_and_an_honest_one_is_not(tmp_
 def test_a_large_grid_is_measured_in_blocks_with_one_anchor(tmp_path: Path) -> None:
     works = [work(tmp_path, f"v{i}") for i in range(10)]
     works = [replace(w, baseline=works[0].cell.id) for w in works]
-    results, events = campaign(works, FAST, ("latency",))
+    results, events = undisturbed(works, FAST, ("latency",))
     assert [r.noise["blocks"] for r in results.values()] == [[1, 2]] + [[1]] * 7 + [[2]] * 2
     for result in list(results.values())[1:]:
         speedup = result.get("speedup")
