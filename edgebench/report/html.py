@@ -15,6 +15,8 @@ from edgebench.report.text import plain
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 """The page itself forbids every request."""
 
+ONE_LINE = 26
+"""Letters of a figure with its interval, or of a name."""
 NARROW = 6
 """So many columns have room beside a chart; a table of more stands below it."""
 
@@ -66,9 +68,11 @@ def _subtitle(table: Table) -> str:
 
 
 def _answer(section: Section) -> str:
-    lead, *others = section.words
-    more = "".join(f"<p>{safe(words)}</p>" for words in others)
-    return f'<section id="answer"><h2>{safe(section.title)}</h2><p class="lead">{safe(lead)}</p>{more}</section>'
+    told = "".join(
+        f"<p{' class=lead' if place in section.leads else ''}>{safe(words)}</p>"
+        for place, words in enumerate(section.words)
+    )
+    return f'<section id="answer"><h2>{safe(section.title)}</h2>{told}</section>'
 
 
 def _header(table: Table) -> str:
@@ -95,12 +99,17 @@ def _section(section: Section, drawn: tuple[str, ...]) -> Iterator[str]:
     yield "</div></section>" if beside else "</section>"
 
 
+def _kind(square: str) -> str:
+    """Figures stay on one line; sentences get a column that is wide enough to be read."""
+    return "" if len(square) <= ONE_LINE else ' class="said"'
+
+
 def _table(section: Section, folded: bool) -> str:
     """A section's table: beside its chart, or folded below several of them, which show the same."""
     head = "".join(f'<th scope="col">{safe(name)}</th>' for name in section.head)
     body = "".join(
         f'<tr><th scope="row">{safe(row[0])}</th>'
-        + "".join(f"<td>{safe(square)}</td>" for square in row[1:])
+        + "".join(f"<td{_kind(square)}>{safe(square)}</td>" for square in row[1:])
         + "</tr>\n"
         for row in section.rows
     )

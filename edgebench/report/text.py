@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 MISSING = "–"
 _TIMES = ((1.0, "s"), (1e3, "ms"), (1e6, "µs"))
@@ -101,6 +101,37 @@ def in_unit(value: float, unit: str) -> str:
         return file_size(value)
     number = significant(value) if not value or abs(value) >= 1e-4 else f"{value:.2e}"
     return number if unit == "1" else f"{number} {unit}"
+
+
+def told(value: object) -> str:
+    """Any value of JSON in words: `a 1, b x`, `1, 2, 3`, `yes`; a dash where it holds nothing."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{plain(str(k))} {_inner(v)}" for k, v in value.items() if _held(v)) or MISSING
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_inner(v) for v in value if _held(v)) or MISSING
+    return (plain(str(value)) if value is not None else "") or MISSING
+
+
+def _held(value: object) -> bool:
+    return value is not None and value not in ("", [], (), {})
+
+
+def _inner(value: object) -> str:
+    """A part of a value: in brackets where it has parts itself."""
+    words = told(value)
+    return f"({words})" if isinstance(value, (Mapping, list, tuple)) and len(value) > 1 else words
+
+
+def ended(words: str, letters: int) -> str:
+    """A list of words of at most so many letters, cut behind one of its commas."""
+    if len(words) <= letters:
+        return words
+    end = words.rfind(", ", 0, letters - 2)
+    return f"{words[:end]}, …" if end > 0 else words[: letters - 1].rstrip() + "…"
 
 
 def count(n: int, one: str, many: str = "") -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from pathlib import Path
+from typing import Any
 
 from edgebench import plan, plugins, toml
 from edgebench.errors import PlanError, did_you_mean
@@ -24,6 +25,24 @@ def about(name: str) -> str:
         line.lstrip("# ") for line in itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
     )
     return re.split(r"(?<=[.?!]) ", comment.strip())[0]
+
+
+AXES = {"backend": "backends", "batch": "batches", "threads": "threads", "precision": "precisions"}
+"""The options that narrow a plan, and what they are called in a recorded one."""
+
+
+def axes(name: str) -> dict[str, list[Any]]:
+    """What a suite runs by itself, by the options that narrow it, `recipe` too; {} for any other plan."""
+    if name not in names():
+        return {}
+    data = toml.read(FOLDER / f"{name}.toml").data
+    found = {axis: data["run"].get(axis if axis == "batch" else key) for axis, key in AXES.items()}
+    return {
+        "recipe": [recipe["name"] for recipe in data["recipe"]],
+        **{
+            axis: [*value] if isinstance(value, list) else [value] for axis, value in found.items() if value is not None
+        },
+    }
 
 
 def read(name: str) -> Plan:

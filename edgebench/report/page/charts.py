@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgebench.report.page import curves, layers, rows, scatter
+from edgebench.report.page import curves, draw, layers, rows, scatter
 from edgebench.report.page.draw import safe, shapes_of
 from edgebench.report.sections.base import groups, names, usable
 from edgebench.report.sections.front import Spot, spots
@@ -36,9 +36,11 @@ def _figures(drawn: list[tuple[str, str]], total: int) -> tuple[str, ...]:
     return tuple(out)
 
 
-def _title(row: Row) -> str:
+def _title(table: Table, row: Row) -> str:
+    """What a panel is of; its run too where runs of one device stand side by side."""
     cell = row.result.cell
-    return plain(f"{cell.model} on {cell.device}, batch {cell.batch}")[:80]
+    run = f", run {row.run.id}" if any(column.key == "run" for column in table.columns) else ""
+    return draw.short(plain(f"{cell.model} on {cell.device}, batch {cell.batch}{run}"), 110)
 
 
 def _scatters(table: Table) -> tuple[str, ...]:
@@ -47,7 +49,7 @@ def _scatters(table: Table) -> tuple[str, ...]:
 
 
 def _scatter(table: Table, panel: Sequence[Spot]) -> tuple[str, str]:
-    title = _title(panel[0].row)
+    title = _title(table, panel[0].row)
     caption = f"{title}. Bars are 95 % intervals; named rows are on the front; hollow marks were not measured here (†)."
     return caption, scatter.chart(panel, names(table, within=True), _shapes(table), title)
 
@@ -64,7 +66,7 @@ def _ladders(table: Table) -> tuple[str, ...]:
     name, shapes = names(table, within=True), _shapes(table)
     drawn = []
     for group in list(found.values())[:MOST]:
-        title = _title(group[0].row)
+        title = _title(table, group[0].row)
         rest = f" The first {rows.MOST} of {len(group)} rows." if len(group) > rows.MOST else ""
         caption = f"{title}. Bars are 95 % intervals; hollow: it did not pay.{rest}"
         drawn.append((caption, rows.ladder(group, name, shapes, title)))
@@ -80,7 +82,8 @@ def _curves(table: Table) -> tuple[str, ...]:
     drawn = []
     for group in list(found.values())[:MOST]:
         known = [curve for row in group if (curve := curves.curve(row))]
-        title = f"{plain(group[0].result.cell.backend)}: {_title(group[0])}"
+        threads = f", {count(group[0].result.cell.threads, 'thread')}" if table.several["threads"] else ""
+        title = f"{plain(group[0].result.cell.backend)}{threads}: {_title(table, group[0])}"
         rest = f" The first {curves.MOST} of {len(known)} variants." if len(known) > curves.MOST else ""
         drawn.append((f"{title}.{rest}", curves.chart(known, title)))
     return _figures([d for d in drawn if d[1]], len(found))
@@ -91,7 +94,7 @@ def _memory(table: Table) -> tuple[str, ...]:
     found = list(groups([row for row in table.rows if row.result.get("memory_peak")]).values())
     drawn = []
     for group in found[:MOST]:
-        title = _title(group[0])
+        title = _title(table, group[0])
         rest = f" The first {rows.MOST} of {len(group)} rows." if len(group) > rows.MOST else ""
         drawn.append((f"{title}.{rest}", rows.memory(group, name, title)))
     return _figures(drawn, len(found))

@@ -48,9 +48,15 @@ def chart(curves: Sequence[Curve], title: str) -> str:
         parts.append(draw.text(LEFT - 6, at + 4, f"{100 * level:g} %", "soft", "end"))
     for tick in draw.log_ticks(low / 1.03, high * 1.03, 6):
         parts.append(draw.line([(x(tick), HEIGHT - BOTTOM), (x(tick), HEIGHT - BOTTOM + 4)], "tick"))
-        parts.append(draw.text(x(tick), HEIGHT - BOTTOM + 17, tick_time(tick), "soft", "middle"))
+        parts.append(draw.tick_text(x(tick), HEIGHT - BOTTOM + 17, tick_time(tick)))
     parts += [
-        draw.text((LEFT + draw.WIDTH - RIGHT) / 2, HEIGHT - 8, "share of calls that took at most", "soft", "middle"),
+        draw.text(
+            (LEFT + draw.WIDTH - RIGHT) / 2,
+            HEIGHT - 8,
+            "latency, logarithmic; up is the share of calls that took less",
+            "soft",
+            "middle",
+        ),
         "</g>",
     ]
     for i, (label, times, levels) in enumerate(shown):

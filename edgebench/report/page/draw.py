@@ -48,6 +48,12 @@ def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") 
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{safe(words)}</text>'
 
 
+def tick_text(x: float, y: float, words: str) -> str:
+    """Below a place of a scale, moved inwards where it would leave the chart."""
+    half = 1.25 * LETTER * len(words) / 2  # digits and an m are wider than most letters
+    return text(min(max(x, half), WIDTH - half), y, words, "soft", "middle")
+
+
 def line(points: Sequence[tuple[float, float]], kind: str, dash: str = "") -> str:
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     dashed = f' stroke-dasharray="{dash}"' if dash else ""

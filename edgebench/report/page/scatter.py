@@ -12,7 +12,7 @@ from edgebench.report.table import Row
 
 HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 320, 54, 12, 40, 44
 MOST = 200
-DOWN = (-6, 15, -24, 33, -42, 51, -60, 69, -78, 87, 105, -96)
+DOWN = (-9, 19, -27, 37, -45, 55, -63, 73, -81, 91, 109, -99)
 """Where a label may stand above or below its mark; the far ones with a line to it."""
 Box = tuple[float, float, float, float]
 
@@ -56,7 +56,7 @@ def _axes(x: draw.Scale, y: draw.Scale, low: float, high: float, bottom: float, 
         out.append(draw.text(LEFT - 6, y(tick) + 4, f"{100 * tick:.{places}f} %", "soft", "end"))
     for tick in draw.log_ticks(low, high):
         out.append(draw.line([(x(tick), HEIGHT - BOTTOM), (x(tick), HEIGHT - BOTTOM + 4)], "tick"))
-        out.append(draw.text(x(tick), HEIGHT - BOTTOM + 17, tick_time(tick), "soft", "middle"))
+        out.append(draw.tick_text(x(tick), HEIGHT - BOTTOM + 17, tick_time(tick)))
     out.append(draw.line([(LEFT, HEIGHT - BOTTOM), (draw.WIDTH - RIGHT, HEIGHT - BOTTOM)], "tick"))
     middle = (LEFT + draw.WIDTH - RIGHT) / 2
     out.append(
@@ -103,12 +103,12 @@ def _labels(chosen: Sequence[Spot], x: draw.Scale, y: draw.Scale, name: Callable
         label = draw.middle(name(spot.row), 44)
         wide = draw.LETTER * len(label)
         for left, down in ((s, d) for d in DOWN for s in (8, -8 - wide)):
-            box = (px + left, py + down - 10, px + left + wide, py + down + 3)
+            box = (px + left, py + down - 12, px + left + wide, py + down + 5)
             inside = box[0] >= LEFT and box[2] <= draw.WIDTH and box[1] >= TOP - 14 and box[3] <= HEIGHT - BOTTOM
             if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 at, anchor = (px + 8, "start") if left > 0 else (px - 8, "end")
-                if abs(down) > 15:
+                if abs(down) > 19:
                     out.append(
                         draw.line(
                             [(px, py), (px, py + down - 4), (at - 2 if left > 0 else at + 2, py + down - 4)], "leader"

@@ -22,13 +22,18 @@ def section(table: Table) -> Section:
     """For each run, model, device and batch: the fastest valid row that lost at most one point of accuracy."""
     found = list(groups([row for row in table.rows if usable(row)]).values())
     if not found:
-        return Section(key="answer", title="The answer", words=(_nothing(table),), data=[])
+        return Section(key="answer", title="The answer", words=(_nothing(table),), leads=(0,), data=[])
     tools = _Tools(table)
     told = [_Answer(tools, rows) for rows in found]
-    words = [sentence for answer in told[:MOST_GROUPS] for sentence in answer.sentences(_where(answer, told))]
+    words: list[str] = []
+    leads: list[int] = []
+    for answer in told[:MOST_GROUPS]:
+        leads.append(len(words))
+        words += answer.sentences(_where(answer, told))
     if len(told) > MOST_GROUPS:
         words.append(f"{len(told) - MOST_GROUPS} more groups of rows have an answer in the JSON.")
-    return Section(key="answer", title="The answer", words=tuple(words), data=[answer.data() for answer in told])
+    data = [answer.data() for answer in told]
+    return Section(key="answer", title="The answer", words=tuple(words), leads=tuple(leads), data=data)
 
 
 def _where(answer: _Answer, told: Sequence[_Answer]) -> str:

@@ -17,11 +17,15 @@ MOST = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One part of a report. `words` are sentences; `data` holds its numbers raw (SI units), for the JSON."""
+    """One part of a report.
+
+    `words` are sentences, of which `leads` open an answer each; `data` holds its numbers raw (SI units), for the JSON.
+    """
 
     key: str
     title: str
     words: tuple[str, ...] = ()
+    leads: tuple[int, ...] = ()
     head: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
     data: Any = None

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgebench import suites
 from edgebench.report.columns import shorten
 from edgebench.report.sections.base import Line, Section, cut, names
 from edgebench.report.table import Row, Table
-from edgebench.report.text import MISSING, plain
-from edgebench.schema import Run, to_json
+from edgebench.report.text import MISSING, ended, plain, told
+from edgebench.schema import Run
 
 MOMENTARY = {
     "load",
+    "others",
     "memory_available",
     "temperatures",
     "throttle",
@@ -61,7 +62,16 @@ def _machine(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
     versions = {f"version of {name}": version for name, version in run.versions.items()}
     device = {"device": run.device.name, "transport": run.device.transport, "commit": run.commit}
     kept = {key: value for key, value in {**device, **found, **versions}.items() if key not in MOMENTARY}
-    return {key: value for key, value in kept.items() if value not in (None, "", [], {})}
+    return {key: value for key, value in _lines(kept) if value not in (None, "", [], {})}
+
+
+def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Each fact, and each part of one that has named parts: a line of its own, in which runs may differ."""
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}: {name}", part) for name, part in value.items())
+        else:
+            yield key, value
 
 
 def _changed(table: Table) -> list[str]:
@@ -78,9 +88,7 @@ def _changed(table: Table) -> list[str]:
 
 
 def _words(value: object) -> str:
-    if value in (None, "", [], {}):
-        return MISSING
-    return plain(value if isinstance(value, str) else json.dumps(to_json(value), ensure_ascii=False))[:300]
+    return ended(told(value), 400)
 
 
 def failures(table: Table) -> Section:
@@ -128,9 +136,25 @@ def _command(run: Run) -> str:
     plan = str(run.plan.get("name") or "")
     model = run.plan.get("model")
     source = str(model.get("source") or "") if isinstance(model, Mapping) else ""
-    device = f" --device {run.device.name}"
     if plan == "bench" and source:
-        return plain(f"edgebench bench {source}{device}")
+        return plain(f"edgebench bench {shlex.quote(source)} {_asked(run)}")
     if plan in suites.names():
-        return plain(f"edgebench run {plan}{device}")
-    return plain(f"edgebench run PLAN.toml{device}  (the plan {plan or 'of run.json'})")
+        return plain(f"edgebench run {plan} {_asked(run)}")
+    return plain(f"edgebench run PLAN.toml {_asked(run)} (the plan {plan or 'of run.json'})")
+
+
+def _asked(run: Run) -> str:
+    """The options that make the same cells again on the same device, with the same care: where they are not the plan's own."""
+    plan, words = run.plan, [f"--device {shlex.quote(run.device.name)}"]
+    name = str(plan.get("name") or "")
+    usual = suites.axes(name)
+    axes = ("backend", "batch", "threads", "precision")
+    own = {axis: plan.get(suites.AXES[axis]) for axis in axes if name == "bench" or usual}
+    if usual:
+        own["recipe"] = [r.get("name") for r in plan.get("recipes") or () if isinstance(r, Mapping)]
+    for axis, values in own.items():
+        if values and list(values) != usual.get(axis):
+            words += [f"--{axis} {shlex.quote(str(value))}" for value in values]
+    protocol = plan.get("protocol")
+    trust = protocol.get("trust") if isinstance(protocol, Mapping) else None
+    return " ".join([*words, *([f"--{trust}"] if trust in ("quick", "precise") else [])])

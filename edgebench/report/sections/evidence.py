@@ -8,7 +8,7 @@ from typing import Any
 from edgebench.report.sections.base import Line, Section, cut, names, places, shown
 from edgebench.report.spread import LEVELS
 from edgebench.report.table import Row, Table
-from edgebench.report.text import MISSING, percent, plain, significant, time
+from edgebench.report.text import MISSING, ended, percent, plain, significant, time, told
 
 
 def spread(table: Table) -> Section:
@@ -66,7 +66,8 @@ def memory(table: Table) -> Section:
 
 
 PLACES = ("providers", "devices", "execution_providers", "delegate", "accelerator", "device")
-SHOWN = {"precision", "threads", "int8_ops", "float_ops", "version", "gate", "layers", *PLACES}
+SHOWN = {"precision", "threads", "int8_ops", "float_ops", "version", "gate", "layers", "repeating", *PLACES}
+"""What stands in another column, or in a note of its figure."""
 
 
 def placement(table: Table) -> Section:
@@ -90,14 +91,14 @@ def placement(table: Table) -> Section:
 
 def _placed(row: Row) -> Line:
     found = row.result.effective
-    where = next((_words(found[key]) for key in PLACES if found.get(key)), MISSING)
+    where = next((told(found[key]) for key in PLACES if found.get(key)), MISSING)
     whole, floats = found.get("int8_ops"), found.get("float_ops")
     counted = f"{whole} of {whole + floats}" if isinstance(whole, int) and isinstance(floats, int) else MISSING
     asked = f"{row.result.cell.precision}, {row.result.cell.threads}"
     force = f"{found.get('precision') or MISSING}, {found.get('threads') or MISSING}"
     changed = "" if asked == force or MISSING in force else " ≠"
-    others = ", ".join(f"{k} {_words(v)}" for k, v in found.items() if k not in SHOWN and v not in (None, "", False))
-    return asked, force + changed, plain(where), counted, _gate(found), plain(others)[:200] or MISSING
+    others = told({k: v for k, v in found.items() if k not in SHOWN and v is not False})
+    return asked, force + changed, where, counted, _gate(found), ended(others, 300)
 
 
 def _gate(found: Mapping[str, Any]) -> str:
@@ -110,10 +111,6 @@ def _gate(found: Mapping[str, Any]) -> str:
     if not isinstance(error, (int, float)) or not isinstance(most, (int, float)):
         return "as the reference"
     return f"as the reference (error {error:.1e} of {most:g})"
-
-
-def _words(value: object) -> str:
-    return ", ".join(str(v) for v in value) if isinstance(value, (list, tuple)) else str(value)
 
 
 def noise(table: Table) -> Section:
