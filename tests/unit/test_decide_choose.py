@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from decide_helpers import known, row
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from edgebench.decide.choose import choose
 from edgebench.decide.need import GRADES, LIMITS, Need, limit, need
@@ -24,39 +23,52 @@ UNITS = {
 SCALE = {"latency": 1e-3, "latency_p99": 1e-3, "memory": 1e6, "energy": 1.0, "size": 1e3, "accuracy": 0.1}
 
 
-@st.composite
-def figures(draw: st.DrawFn, scale: float) -> Figure | None:
+TABLES = 1000
+"""So many random tables is each property held against: seeded, so that one that fails can be had again."""
+
+
+def figure(chance: random.Random, scale: float) -> Figure | None:
     """Exact, with an interval, withheld, without an interval, or absent."""
-    kind = draw(st.sampled_from(["wide", "wide", "wide", "exact", "withheld", "bare", "absent"]))
-    value = draw(st.integers(1, 9)) * scale
-    grade = draw(st.sampled_from(["measured", "measured", "published", "simulated"]))
+    kind = chance.choice(["wide", "wide", "wide", "exact", "withheld", "bare", "absent"])
+    value = chance.randint(1, 9) * scale
+    grade: Any = chance.choice(["measured", "measured", "published", "simulated"])
     if kind == "absent":
         return None
     if kind == "withheld":
-        return Figure(why="noisy", grade=grade)  # type: ignore[arg-type]
+        return Figure(why="noisy", grade=grade)
     if kind == "bare":
-        return Figure(value=value, grade=grade)  # type: ignore[arg-type]
-    spread = draw(st.integers(0, 3)) * scale / 2 if kind == "wide" else 0.0
-    return known(value, spread, grade)
+        return Figure(value=value, grade=grade)
+    return known(value, chance.randint(0, 3) * scale / 2 if kind == "wide" else 0.0, grade)
 
 
-@st.composite
-def tables(draw: st.DrawFn) -> list[Row]:
-    count = draw(st.integers(1, 8))
+def a_table(chance: random.Random) -> list[Row]:
     out = []
-    for i in range(count):
-        found = {name: f for name, scale in SCALE.items() if (f := draw(figures(scale))) is not None}
-        status = draw(st.sampled_from(["ok", "ok", "ok", "ok", "failed", "skipped"]))
-        out.append(row(f"row{i}", status, draw(st.sampled_from(["ort", "ov"])), **(found if status == "ok" else {})))
+    for i in range(chance.randint(1, 8)):
+        found = {name: f for name, scale in SCALE.items() if (f := figure(chance, scale)) is not None}
+        status = chance.choice(["ok", "ok", "ok", "ok", "failed", "skipped"])
+        out.append(row(f"row{i}", status, chance.choice(["ort", "ov"]), **(found if status == "ok" else {})))
     return out
 
 
-@st.composite
-def needs(draw: st.DrawFn) -> Need:
-    options = draw(st.lists(st.sampled_from([*UNITS, "--min-accuracy"]), unique=True, max_size=4))
-    bounds = {o: str(draw(st.integers(0, 9)) / 10) if o == "--min-accuracy" else f"{draw(st.integers(0, 10))}{UNITS[o][0]}"
+def a_need(chance: random.Random) -> Need:
+    options = chance.sample([*UNITS, "--min-accuracy"], chance.randint(0, 4))
+    bounds = {o: str(chance.randint(0, 9) / 10) if o == "--min-accuracy" else f"{chance.randint(0, 10)}{UNITS[o][0]}"
               for o in options}  # fmt: skip
-    return need(bounds, draw(st.sampled_from(["latency", "size", "energy"])), draw(st.sampled_from(GRADES)))
+    return need(bounds, chance.choice(["latency", "size", "energy"]), chance.choice(GRADES))
+
+
+def on_random_tables(check: Callable[[list[Row], Need, random.Random], None]) -> Callable[[], None]:
+    """The test that a property holds on every table; the seed of one on which it does not is in the failure."""
+
+    def test() -> None:
+        for seed in range(TABLES):
+            chance = random.Random(seed)
+            try:
+                check(a_table(chance), a_need(chance), chance)
+            except AssertionError as broken:
+                raise AssertionError(f"seed {seed}: {broken}") from broken
+
+    return test
 
 
 def brute(row: Row, need: Need) -> str:
@@ -88,9 +100,8 @@ def verdicts(answer: dict[str, Any]) -> dict[str, str]:
     return {r["id"]: r["verdict"] for r in answer["rows"]}
 
 
-@settings(max_examples=1000, deadline=None)
-@given(tables(), needs())
-def test_it_is_the_brute_force_answer(table: list[Row], asked: Need) -> None:
+@on_random_tables
+def test_it_is_the_brute_force_answer(table: list[Row], asked: Need, chance: random.Random) -> None:
     answer = choose(table, asked)
     wanted = {r.id: brute(r, asked) for r in table}
     assert verdicts(answer) == wanted
@@ -109,17 +120,15 @@ def test_it_is_the_brute_force_answer(table: list[Row], asked: Need) -> None:
     json.dumps(answer, allow_nan=False)
 
 
-@settings(max_examples=80, deadline=None)
-@given(tables(), needs(), st.randoms())
+@on_random_tables
 def test_the_order_of_the_rows_changes_nothing(table: list[Row], asked: Need, chance: random.Random) -> None:
     shuffled = list(table)
     chance.shuffle(shuffled)
     assert choose(shuffled, asked) == choose(table, asked)
 
 
-@settings(max_examples=80, deadline=None)
-@given(tables(), needs())
-def test_a_dominated_row_changes_nothing(table: list[Row], asked: Need) -> None:
+@on_random_tables
+def test_a_dominated_row_changes_nothing(table: list[Row], asked: Need, chance: random.Random) -> None:
     before = choose(table, asked)
     best = next((r for r in table if r.id == before["choice"]), None)
     if best is None or best.figures[asked.minimize].high is None:
@@ -134,9 +143,9 @@ def test_a_dominated_row_changes_nothing(table: list[Row], asked: Need) -> None:
         assert added["dominated_by"]
 
 
-@settings(max_examples=80, deadline=None)
-@given(tables(), needs(), st.floats(1, 10))
-def test_loosening_a_limit_removes_no_pass(table: list[Row], asked: Need, by: float) -> None:
+@on_random_tables
+def test_loosening_a_limit_removes_no_pass(table: list[Row], asked: Need, chance: random.Random) -> None:
+    by = chance.uniform(1, 10)
     before = verdicts(choose(table, asked))
     for i, x in enumerate(asked.limits):
         looser = replace(x, bound=x.bound * by if x.sense == "max" else x.bound / by)
@@ -144,9 +153,9 @@ def test_loosening_a_limit_removes_no_pass(table: list[Row], asked: Need, by: fl
         assert all(after[k] == "pass" for k, v in before.items() if v == "pass")
 
 
-@settings(max_examples=80, deadline=None)
-@given(tables(), st.sampled_from(sorted(UNITS)), st.integers(0, 10))
-def test_changing_units_changes_nothing(table: list[Row], option: str, bound: int) -> None:
+@on_random_tables
+def test_changing_units_changes_nothing(table: list[Row], asked: Need, chance: random.Random) -> None:
+    option, bound = chance.choice(sorted(UNITS)), chance.randint(0, 10)
     big, small, factor = UNITS[option]
     a, b = (choose(table, need({option: text})) for text in (f"{bound}{big}", f"{bound * factor}{small}"))
     for answer in (a, b):
@@ -157,20 +166,17 @@ def test_changing_units_changes_nothing(table: list[Row], option: str, bound: in
     assert a == b
 
 
-@settings(max_examples=80, deadline=None)
-@given(tables(), needs(), st.data())
-def test_missing_is_never_a_pass(table: list[Row], asked: Need, data: st.DataObject) -> None:
-    needed = [x.figure for x in asked.limits] + [asked.minimize]
-    name = data.draw(st.sampled_from(needed))
+@on_random_tables
+def test_missing_is_never_a_pass(table: list[Row], asked: Need, chance: random.Random) -> None:
+    name = chance.choice([*(x.figure for x in asked.limits), asked.minimize])
     without = [replace(r, figures={k: v for k, v in r.figures.items() if k != name}) for r in table]
     answer = choose(without, asked)
     assert answer["choice"] is None
     assert "pass" not in verdicts(answer).values()
 
 
-@settings(max_examples=80, deadline=None)
-@given(tables(), needs())
-def test_flips_are_true(table: list[Row], asked: Need) -> None:
+@on_random_tables
+def test_flips_are_true(table: list[Row], asked: Need, chance: random.Random) -> None:
     """What is said to let a row in lets it in; tightening beyond what is said turns the choice."""
     answer = choose(table, asked)
     for way, nudge in (("loosen", 0.0), ("tighten", 1e-9)):
