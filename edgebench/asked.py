@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from edgebench import plan as plans
+from edgebench import toml
 from edgebench.errors import PlanError
 from edgebench.plan import Plan
-from edgebench.schema import PROTOCOLS, Protocol
+from edgebench.schema import PROTOCOLS, Options, Protocol
 
 LIMITS = ("budget_seconds", "memory_limit", "command_timeout", "sustained_seconds", "external_meter", "seed")
 """What a plan says besides how often is measured: another trust leaves it as it is."""
@@ -24,13 +25,14 @@ def asked_for(
     precise: bool = False,
     sustained: str | None = None,
     external_meter: bool = False,
+    options: Sequence[str] = (),
     **axes: Any,
 ) -> Plan:
     """The plan with what the command line asked for instead. Raises PlanError for what cannot be."""
     if quick and precise:
         raise PlanError("--quick and --precise were both asked for.", "Give one of the two.")
     trust = "quick" if quick else "precise" if precise else ""
-    plan = plans.narrow(plan, **axes)
+    plan = _with_options(plans.narrow(plan, **axes), options)
     protocol = _trusted(plan.protocol, trust) if trust else plan.protocol
     if generations is not None:
         if generations < 1:
@@ -50,6 +52,21 @@ def asked_for(
 def _trusted(own: Protocol, trust: str) -> Protocol:
     """The sampling of another trust, within the limits of the plan's own protocol."""
     return replace(PROTOCOLS[trust], **{name: getattr(own, name) for name in LIMITS})
+
+
+def _with_options(plan: Plan, texts: Sequence[str]) -> Plan:
+    """The plan with `RUNTIME.KEY=VALUE` texts as options of its backends; a value is TOML's, and else plain text."""
+    options = {name: dict(given) for name, given in plan.backend_options.items()}
+    for text in texts:
+        place, equals, value = text.partition("=")
+        name, _, key = place.partition(".")
+        if not name or not key or not equals:
+            raise PlanError(
+                f'"{text}" is not an option of a runtime.',
+                "Write it so: --option openvino.performance_hint=throughput.",
+            )
+        options.setdefault(name, {})[key] = toml.value(value)
+    return replace(plan, backend_options=Options(options))
 
 
 def shapes_of(texts: Sequence[str]) -> dict[str, list[int]]:

@@ -16,24 +16,35 @@ def backends() -> list[dict[str, Any]]:
     for name in plugins.names("edgebench.backends"):
         if name == FLOOR:
             continue
-        accepts: list[str] = []
-        precisions: list[str] = []
-        try:
-            backend = plugins.backend(name)
-            found = backend.probe()
-            accepts, precisions = sorted(backend.accepts), list(backend.precisions)
-        except EdgebenchError as error:
-            found = Availability(ok=False, reason=error.problem, fix=error.fix)
-        out.append(
-            {
-                "name": name,
-                "ok": found.ok,
-                "version": found.version,
-                "reason": found.reason,
-                "fix": found.fix,
-                "accepts": accepts,
-                "precisions": precisions,
-                "origin": plugins.origin("edgebench.backends", name),
-            }
-        )
+        out.append(_about(name))
     return out
+
+
+def backend(name: str) -> dict[str, Any]:
+    """One of them. Raises PlanError for a name that no runtime has."""
+    plugins.origin("edgebench.backends", name)
+    return _about(name)
+
+
+def _about(name: str) -> dict[str, Any]:
+    has: dict[str, Any] = {"accepts": [], "precisions": [], "refused": {}, "options": {}}
+    try:
+        made = plugins.backend(name)
+        found = made.probe()
+        has = {
+            "accepts": sorted(made.accepts),
+            "precisions": list(made.precisions),
+            "refused": dict(made.refused),
+            "options": dict(made.options),
+        }
+    except EdgebenchError as error:
+        found = Availability(ok=False, reason=error.problem, fix=error.fix)
+    return {
+        "name": name,
+        "ok": found.ok,
+        "version": found.version,
+        "reason": found.reason,
+        "fix": found.fix,
+        **has,
+        "origin": plugins.origin("edgebench.backends", name),
+    }

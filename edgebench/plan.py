@@ -351,6 +351,7 @@ def narrow(
         metrics=tuple(dict.fromkeys(metrics)) or plan.metrics,
         batches=tuple(dict.fromkeys(batches)) or plan.batches,
         threads=tuple(dict.fromkeys(threads)) or plan.threads,
+        backend_options=Options({k: v for k, v in plan.backend_options.items() if not backends or k in backends}),
     )
 
 
@@ -413,12 +414,13 @@ def check_backend_options(plan: Plan, backends: Mapping[str, Backend]) -> None:
         if name not in backends:
             if name not in plan.backends:
                 raise PlanError(
-                    f"[backends.{name}] sets options of a backend that this plan does not use.",
+                    f'Options are set for the backend "{name}", which is not used here.',
                     did_you_mean(name, plan.backends),
                 )
             continue
         for option in options:
             if option not in backends[name].options:
                 raise PlanError(
-                    f'Backend "{name}" has no option "{option}".', did_you_mean(option, backends[name].options)
+                    f'Backend "{name}" has no option "{option}".',
+                    f"{did_you_mean(option, backends[name].options)} See: edgebench backends {name}",
                 )

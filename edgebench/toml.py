@@ -46,6 +46,15 @@ class Document:
         return self._lines.get(path)
 
 
+def value(text: str) -> Any:
+    """What a word of the command line stands for: true, 4, 0.5, [1, 2], {a = 1}; anything else is the text itself."""
+    try:
+        found = tomllib.loads(f"v = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return found["v"] if list(found) == ["v"] else text
+
+
 def read(path: Path) -> Document:
     """Read and parse a file. Raises PlanError when it is missing, unreadable, no text, or no TOML."""
     try:

@@ -14,14 +14,18 @@ from edgebench.cli.screen import say, table
 
 
 @cli.command()
+@click.argument("name", required=False, metavar="[NAME]")
 @click.option("--json", "as_json", is_flag=True, help="For a script.")
-def backends(as_json: bool) -> None:
-    """The runtimes: which are here, what they open, and how to get those that are missing."""
+def backends(name: str | None, as_json: bool) -> None:
+    """The runtimes: which are here, what they open, and how to get those that are missing; of one, its options."""
     from edgebench import listing
 
-    found = listing.backends()
+    found = [listing.backend(name)] if name else listing.backends()
     if as_json:
-        say(json.dumps(found, indent=1, sort_keys=True))
+        say(json.dumps(found[0] if name else found, indent=1, sort_keys=True))
+        return
+    if name:
+        _say_backend(found[0])
         return
     table(
         ("backend", "here", "version", "opens", "precisions", "from"),
@@ -40,6 +44,25 @@ def backends(as_json: bool) -> None:
     for b in found:
         if not b["ok"]:
             say(f"{b['name']}: {b['reason']}. {b['fix']}")
+
+
+def _say_backend(found: Mapping[str, Any]) -> None:
+    here = f"version {found['version']}" if found["ok"] else f"not here: {found['reason']}. {found['fix']}"
+    say(f"{found['name']}: {here}")
+    say(f"  opens       {', '.join(found['accepts'])}")
+    say(f"  precisions  {', '.join(found['precisions'])}")
+    for precision, reason in found["refused"].items():
+        say(f"  no {precision:<8} {reason}")
+    if not found["options"]:
+        say("  options     none beyond threads, batch and precision")
+        return
+    say(f"  options     --option {found['name']}.KEY=VALUE, or KEY = VALUE under [backends.{found['name']}] in a plan")
+    width = max(map(len, found["options"]))
+    for key, meaning in found["options"].items():
+        first, *rest = textwrap.wrap(meaning, 100 - width)
+        say(f"    {key:<{width}}  {first}")
+        for line in rest:
+            say(f"    {'':<{width}}  {line}")
 
 
 @cli.command()

@@ -28,6 +28,13 @@ def axes(command: Callable[..., Any]) -> Callable[..., Any]:
                 metavar="P",
                 help="fp32, fp16, bf16 or int8; may be repeated.",
             ),
+            click.option(
+                "--option",
+                "options",
+                multiple=True,
+                metavar="RUNTIME.KEY=VALUE",
+                help="An option of a runtime (edgebench backends RUNTIME lists them); may be repeated.",
+            ),
         )
     ):
         command = option(command)

@@ -292,6 +292,9 @@ def test_a_full_disk_keeps_what_was_measured(edgebench: Edgebench, small_disk: P
         (["--precision", "int8"], ["measures a file as it is", "quantize"]),
         (["--shape", "zz=1x1x32x32"], ["no input 'zz'"]),
         (["--threads", "999"], ["999 threads were asked for", "CPUs may be used"]),
+        (["--option", "onnxruntime.spining=true"], ["has no option", 'Did you mean "spinning"', "edgebench backends"]),
+        (["--option", "openvino.streams=2"], ["not used here"]),
+        (["--option", "onnxruntime.spinning=maybe"], ["spinning cannot be 'maybe'"]),
     ],
 )
 def test_what_bench_cannot_do_is_said(

@@ -52,9 +52,24 @@ def test_given_data_gives_accuracy(edgebench: Callable[..., Any], tiny_onnx: Pat
     assert accuracy["value"] == 0.9
 
 
-def test_the_batch_is_an_axis(edgebench: Callable[..., Any], tiny_onnx: Path) -> None:
-    done = edgebench("bench", tiny_onnx, "--quick", "--json", "--backend", "onnxruntime", "--batch", 1, "--batch", 4)
+def test_the_batch_is_an_axis_and_options_of_a_runtime_are_recorded(
+    edgebench: Callable[..., Any], tiny_onnx: Path
+) -> None:
+    asked = ("--backend", "onnxruntime", "--batch", 1, "--batch", 4, "--option", "onnxruntime.graph_optimization=basic")
+    done = edgebench("bench", tiny_onnx, "--quick", "--json", *asked)
     assert [r["cell"].get("batch", 1) for r in rows(done.stdout)] == [1, 4]
+    for row in rows(done.stdout):
+        assert row["cell"]["options"] == {"graph_optimization": "basic"}
+        assert row["effective"]["graph_optimization"] == "basic"
+
+
+def test_the_options_of_a_runtime_are_told(warm: Callable[..., Any]) -> None:
+    said = warm("backends", "onnxruntime")
+    assert said.returncode == 0, said.stderr
+    assert "--option onnxruntime.KEY=VALUE" in said.stdout
+    found = json.loads(warm("backends", "onnxruntime", "--json").stdout)
+    assert all(name in said.stdout for name in found["options"])
+    assert 'Did you mean "openvino"' in warm("backends", "openvin").stderr
 
 
 def test_a_network_that_is_fixed_to_a_batch_is_measured_at_it(

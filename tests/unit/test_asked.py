@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgebench import entries
 from edgebench.asked import asked_for
-from edgebench.errors import DataError
+from edgebench.errors import DataError, PlanError
 from edgebench.plan import Plan
-from edgebench.schema import PROTOCOLS, ModelSpec, Protocol, Recipe
+from edgebench.schema import PROTOCOLS, ModelSpec, Options, Protocol, Recipe
 
 
 def plan(protocol: Protocol) -> Plan:
@@ -31,6 +32,26 @@ def test_another_trust_keeps_the_limits_of_the_plan(trust: str) -> None:
     assert (made.memory_limit, made.budget_seconds, made.command_timeout) == (1 << 20, 9.0, 8.0)
     assert (made.sustained_seconds, made.seed) == (7.0, 6)
     assert (made.trust, made.most_generations) == (trust, PROTOCOLS[trust].most_generations)
+
+
+def test_options_of_a_runtime_are_read_as_toml_and_set_over_those_of_the_plan() -> None:
+    own = replace(plan(Protocol()), backend_options=Options({"a": {"hint": "latency", "streams": 1}}))
+    texts = ["a.streams=4", "a.cache=true", "a.mode=fast", "a.more={x = 1}", "a.empty=", "a.odd=1\nw = 2"]
+    made = asked_for(own, options=texts).backend_options
+    assert dict(made["a"]) == {
+        "hint": "latency", "streams": 4, "cache": True, "mode": "fast", "more": {"x": 1}, "empty": "", "odd": "1\nw = 2",
+    }  # fmt: skip
+
+
+def test_another_runtime_alone_leaves_the_options_of_the_others_behind() -> None:
+    own = replace(plan(Protocol()), backends=("a", "b"), backend_options=Options({"a": {"hint": "latency"}}))
+    assert asked_for(own, backends=["b"]).backend_options == {}
+
+
+@pytest.mark.parametrize("text", ["streams=4", "a.streams", ".streams=4", "a.=4", ""])
+def test_what_is_no_option_of_a_runtime_is_refused(text: str) -> None:
+    with pytest.raises(PlanError, match="is not an option of a runtime"):
+        asked_for(plan(Protocol()), options=[text])
 
 
 def test_an_entry_that_exits_is_told_and_one_that_is_interrupted_ends_the_run(tmp_path: Path) -> None:
