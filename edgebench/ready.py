@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,7 @@ from edgebench import inspect, plugins, store
 from edgebench import plan as plans
 from edgebench.errors import DataError, MissingRuntime, ModelError, PlanError
 from edgebench.inspect.graph import UnknownKind
+from edgebench.parts import beside
 from edgebench.plan import Plan
 from edgebench.schema import Artifact, ModelSpec, Options, Recipe, TensorSpec
 
@@ -255,11 +257,13 @@ def artifact(plan: Plan) -> Artifact:
 
 
 def artifact_of(path: Path) -> Artifact:
-    """A ready file, with what belongs to it counted in its size."""
-    companions = [path, path.with_suffix(".bin")] if path.suffix in {".xml", ".param"} else [path]
+    """A ready file, with what belongs to it counted in its size and named, with its hash, in its facts."""
+    parts = beside(path)
+    facts = {"beside": {os.path.relpath(part, path.parent): store.sha256(part) for part in parts}} if parts else {}
     return Artifact(
         format=FORMATS[path.suffix.lower()],
         path=str(path),
         sha256=store.sha256(path),
-        size=sum(p.stat().st_size for p in companions if p.exists()),
+        size=sum(part.stat().st_size for part in (path, *parts)),
+        facts=Options(facts),
     )

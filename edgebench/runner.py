@@ -19,6 +19,7 @@ from edgebench.backend import Backend
 from edgebench.devices import Device
 from edgebench.errors import EdgebenchError, Interrupted, MissingRuntime, PlanError, StoreError
 from edgebench.lines import ChildDied
+from edgebench.parts import packed
 from edgebench.plan import Plan, Square
 from edgebench.schema import (
     Artifact,
@@ -258,7 +259,9 @@ def _variant(
 ) -> tuple[dict[str, Artifact], Artifact]:
     plan, recipe = prepared.plan, group[0].recipe
     if ready.file_format(plan):
-        return {group[0].lowering: ready.artifact(plan)}, given.artifact(plan, prepared.data, cache_folder())
+        made, local = ready.artifact(plan), prepared.device.profile.transport == "local"
+        model = made if local else packed(made, cache_folder())
+        return {group[0].lowering: model}, given.artifact(plan, prepared.data, cache_folder())
     variant = _compressed(prepared, group, progress)
     shipped = {name: _ship(folder, recipe, name, artifact) for name, artifact in variant.artifacts.items()}
     return shipped, variant.data

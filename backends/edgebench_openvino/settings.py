@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from edgebench.backend import EdgebenchError, MissingRuntime, ModelError
@@ -80,7 +82,7 @@ def compiled(path: str, options: Mapping[str, Any], batch: int, **more: Any) -> 
             f"Install the driver of the {device}, or ask for another device.",
         )
     try:
-        model = core.read_model(path)
+        model = read(core, path)
         model.reshape({port: _batched(port.get_partial_shape(), batch) for port in model.inputs})
         return core.compile_model(model, device, {**settings, **more})
     except RuntimeError as error:
@@ -88,6 +90,17 @@ def compiled(path: str, options: Mapping[str, Any], batch: int, **more: Any) -> 
             f"OpenVINO {openvino.__version__} cannot load {path}: {words(error)}",
             _remedy(error),
         ) from error
+
+
+def read(core: Any, path: str) -> Any:
+    """The network of an ONNX file, an .xml with its .bin beside it, or a zip of both. Raises RuntimeError."""
+    if not zipfile.is_zipfile(path):
+        return core.read_model(path)
+    with zipfile.ZipFile(path) as archive:
+        found = {Path(name).suffix: name for name in archive.namelist()}
+        if set(found) != {".xml", ".bin"}:
+            raise RuntimeError(f"the archive holds {', '.join(found.values()) or 'nothing'}, not one .xml and one .bin")
+        return core.read_model(archive.read(found[".xml"]), archive.read(found[".bin"]))
 
 
 def _remedy(error: Exception) -> str:
@@ -105,7 +118,7 @@ def declared(path: str) -> str:
 
     found = [
         precision(out.get_element_type().get_type_name())
-        for op in openvino.Core().read_model(path).get_ops()
+        for op in read(openvino.Core(), path).get_ops()
         if op.get_type_name() not in ("Constant", "Convert", "Parameter", "Result")
         for out in op.outputs()
         if out.get_element_type().is_real()

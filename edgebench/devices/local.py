@@ -38,17 +38,22 @@ class LocalDevice(Device):
 
 
 def verify(artifact: Artifact) -> None:
-    """Raise EdgebenchError if the file is not there or is not the one that was hashed."""
+    """Raise EdgebenchError if the file, or one beside it that belongs to it, is not there or not the one that was hashed."""
+    path = Path(artifact.path)
+    _verify(path, artifact.sha256)
+    for name, sha256 in artifact.facts.get("beside", {}).items():
+        _verify(path.parent / name, sha256)
+
+
+def _verify(path: Path, wanted: str) -> None:
     sha256 = hashlib.sha256()
     try:
-        with Path(artifact.path).open("rb") as file:
+        with path.open("rb") as file:
             while chunk := file.read(1 << 20):
                 sha256.update(chunk)
     except OSError as error:
         raise EdgebenchError(
-            f"{artifact.path} cannot be read: {error.strerror}.", "Make it again: run the same command again."
+            f"{path} cannot be read: {error.strerror}.", "Make it again: run the same command again."
         ) from error
-    if sha256.hexdigest() != artifact.sha256:
-        raise EdgebenchError(
-            f"{artifact.path} has changed since it was made.", "Delete it and run the same command again."
-        )
+    if sha256.hexdigest() != wanted:
+        raise EdgebenchError(f"{path} has changed since it was made.", "Delete it and run the same command again.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,21 @@ def test_its_own_format_opens_and_answers_the_same(onnx_case: Case, tmp_path: Pa
     path = tmp_path / "net.xml"
     openvino.save_model(openvino.Core().read_model(onnx_case.artifact.path), path, compress_to_fp16=False)
     case = replace(onnx_case, artifact=replace(onnx_case.artifact, path=str(path), format="openvino-ir"))
-    session = opened(case)
-    assert [s.name for s in session.inputs] == ["input"]
-    assert [s.name for s in session.outputs] == ["logits", "features"]
-    for found, wanted in zip(session.run(case.feeds), case.expected, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    packed = tmp_path / "net.xml.zip"  # as a board is sent it
+    with zipfile.ZipFile(packed, "w") as archive:
+        for part in (path, path.with_suffix(".bin")):
+            archive.write(part, part.name)
+    for artifact in (case.artifact, replace(case.artifact, path=str(packed))):
+        session = opened(replace(case, artifact=artifact))
+        assert [s.name for s in session.inputs] == ["input"]
+        assert [s.name for s in session.outputs] == ["logits", "features"]
+        assert session.effective()["precision"] == "fp32"
+        for found, wanted in zip(session.run(case.feeds), case.expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.write(path, path.name)
+    with pytest.raises(ModelError, match=r"holds net\.xml, not one \.xml and one \.bin"):
+        opened(replace(case, artifact=replace(case.artifact, path=str(packed))))
 
 
 def test_an_ir_without_its_weights_is_refused(onnx_case: Case, tmp_path: Path) -> None:
