@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -52,6 +52,7 @@ __all__ = [
     "cpu_key",
     "digest",
     "kept",
+    "named_nodes",
     "np",
     "probe_import",
 ]
@@ -194,6 +195,22 @@ def check_fallback(runtime: str, share: float, options: Mapping[str, Any]) -> fl
             "Use a network whose operators it takes, or allow more with max_fallback.",
         )
     return float(most)
+
+
+def named_nodes(path: str, operators: Collection[str], most: int = 3) -> str:
+    """Where an ONNX file has these operators, `Det "determinant", ... and 2 more`, for an error to name.
+
+    "" where there are none, or the onnx package is not here. An operator is named by its type, without its domain.
+    """
+    try:
+        import onnx
+    except ImportError:
+        return ""
+    nodes = onnx.load(path, load_external_data=False).graph.node
+    said = {n.output[0]: f'"{n.name}"' if n.name else f'that makes "{n.output[0]}"' for n in nodes}
+    found = [f"{n.op_type} {said[n.output[0]]}" for n in nodes if n.op_type in operators]
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more
 
 
 def cpu_key() -> str:

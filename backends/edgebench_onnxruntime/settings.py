@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from edgebench.backend import EdgebenchError, MissingRuntime, ModelError
+from edgebench.backend import EdgebenchError, MissingRuntime, ModelError, named_nodes
 
 LEVELS = {
     "all": "ORT_ENABLE_ALL",
@@ -25,6 +26,12 @@ PROVIDERS = {
     "acl": ("ACLExecutionProvider", ""),
 }
 """Our word for each provider -> its own name, and the package that has it; "" where it takes a build of one's own."""
+
+
+UNKNOWN_OP = re.compile(
+    r"(?:\w+:)?(\w+)\(-?\d+\) is not a registered|an implementation for (\w+)\(|No Op registered for (\w+)"
+)
+"""How it says that an operator is unknown, or has no kernel."""
 
 
 def load(path: str, options: Mapping[str, Any], *, profile: str = "", optimized: str = "") -> Any:
@@ -87,9 +94,16 @@ def _refusal(path: str, name: str, error: Exception) -> ModelError:
     import onnxruntime
 
     by = "" if name == PROVIDERS["cpu"][0] else f" by {name}"
+    problem = f"ONNX Runtime {onnxruntime.__version__} cannot load {path}{by}: {words(error)}"
+    unknown = UNKNOWN_OP.search(str(error))
+    if not unknown:
+        return ModelError(
+            problem, "Export it again: a whole ONNX file of an opset that this version knows, its weights within."
+        )
+    where = named_nodes(path, {found for found in unknown.groups() if found})
     return ModelError(
-        f"ONNX Runtime {onnxruntime.__version__} cannot load {path}{by}: {words(error)}",
-        "Export it again: a whole ONNX file of an opset that this version knows, its weights within.",
+        f"{problem} In the file: {where}." if where else problem,
+        "Write the network in operators that it has, or take a runtime that has this one.",
     )
 
 
@@ -108,4 +122,4 @@ def flag(options: Mapping[str, Any], name: str, default: bool) -> bool:
 
 
 def words(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return " ".join(str(error).split())[:300].rstrip(". ") + "."

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgebench.backend import EdgebenchError, MissingRuntime, ModelError
+from edgebench.backend import EdgebenchError, MissingRuntime, ModelError, named_nodes
 
 DEVICES = ("CPU", "GPU", "NPU", "AUTO")
 HINTS = {"latency": "LATENCY", "throughput": "THROUGHPUT"}
@@ -19,6 +19,8 @@ QUANTIZERS = {"onnxruntime": "onnx-u8s8", "nncf": "onnx-nncf"}
 
 PRECISIONS = {"f32": "fp32", "float32": "fp32", "bf16": "bf16", "bfloat16": "bf16", "f16": "fp16", "float16": "fp16"}
 PRECISIONS |= {"i8": "int8", "u8": "int8"}
+
+UNKNOWN_OPS = "No conversion rule found for operations: "
 
 REPORTED = {
     "threads": "INFERENCE_NUM_THREADS",
@@ -86,10 +88,23 @@ def compiled(path: str, options: Mapping[str, Any], batch: int, **more: Any) -> 
         model.reshape({port: _batched(port.get_partial_shape(), batch) for port in model.inputs})
         return core.compile_model(model, device, {**settings, **more})
     except RuntimeError as error:
-        raise ModelError(
-            f"OpenVINO {openvino.__version__} cannot load {path}: {words(error)}",
-            _remedy(error),
-        ) from error
+        raise _refusal(path, error) from error
+
+
+def _refusal(path: str, error: Exception) -> ModelError:
+    import openvino
+
+    problem = f"OpenVINO {openvino.__version__} cannot load {path}: {words(error)}"
+    unknown = str(error).partition(UNKNOWN_OPS)[2].split("\n")[0]
+    if not unknown:
+        return ModelError(problem, _remedy(error))
+    # As it writes them: domain.Type, or Type-opset for ONNX's own.
+    types = {name.strip().rpartition(".")[2].partition("-")[0] for name in unknown.split(",")}
+    where = named_nodes(path, types) if Path(path).suffix == ".onnx" else ""
+    return ModelError(
+        f"{problem} In the file: {where}." if where else problem,
+        "Write the network in operators that it has, or take a runtime that has these.",
+    )
 
 
 def read(core: Any, path: str) -> Any:
@@ -155,4 +170,7 @@ def _plain(value: Any) -> Any:
 def words(error: Exception) -> str:
     """What the runtime said, without the places in its source where it was passed on."""
     lines = [line.strip() for line in str(error).splitlines()]
-    return " ".join(line for line in lines if line and not line.startswith("Exception from"))[:300]
+    said = " ".join(
+        line for line in lines if line and not line.startswith(("Exception from", "Check 'false' failed at"))
+    )
+    return said[:300].rstrip(". ") + "."

@@ -31,7 +31,9 @@ def check_onnx(path: Path) -> tuple[TensorSpec, ...]:
         with quiet():
             onnx.checker.check_model(str(path))
     except Exception as error:
-        raise ModelError(f"{path} is no valid ONNX model: {first_line(error)}.", AGAIN) from error
+        context = str(error).partition("==> Context: ")[2].split("\n")[0]  # the node, where there is one to name
+        where = f" ({context.strip()})" if context else ""
+        raise ModelError(f"{path} is no valid ONNX model: {first_line(error)}{where}.", AGAIN) from error
     specs = inputs_of(model)
     if not specs or not model.graph.output:
         raise ModelError(f"The graph of {path} has no {'inputs' if not specs else 'outputs'}.", AGAIN)
@@ -92,7 +94,7 @@ def _check_external(model: Any, path: Path) -> None:
         if not file.is_file():
             raise ModelError(
                 f"The weights of {path.name} are in {where.get('location')}, which is not beside it.",
-                f"Put {file.name} into {path.parent}, or export with external_data=False.",
+                f"Put {where.get('location')} beside {path}, or export with external_data=False.",
             )
         if file.stat().st_size < end:
             raise ModelError(f"{file} is too short for the weights of {path.name}.", "Copy both files again.")

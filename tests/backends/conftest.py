@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,29 @@ def onnx_case(nets: Path) -> Case:
     feeds = inputs()
     expected = [np.asarray(a) for a in ReferenceEvaluator(model).run(None, feeds)]
     return Case(artifact=artifact(path, "onnx"), feeds=feeds, expected=expected)
+
+
+@pytest.fixture
+def odd_onnx(tmp_path: Path) -> Callable[..., Case]:
+    """Make a network of one operator on a 3 x 3 matrix: `odd_onnx(op, node name, domain=...)`."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import helper
+
+    def make(op: str, name: str, domain: str = "") -> Case:
+        node = helper.make_node(op, ["x"], ["y"], name=name, domain=domain)
+        ends = [
+            helper.make_tensor_value_info(*end) for end in (("x", onnx.TensorProto.FLOAT, [1, 3, 3]), ("y", 1, None))
+        ]
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("acme", 1)]
+        graph = helper.make_graph([node], "odd", ends[:1], ends[1:])
+        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / f"{op}.onnx")
+        return Case(
+            artifact=artifact(tmp_path / f"{op}.onnx", "onnx"),
+            feeds={"x": np.zeros((1, 3, 3), np.float32)},
+            expected=[],
+        )
+
+    return make
 
 
 @pytest.fixture(scope="session")

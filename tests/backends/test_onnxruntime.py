@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,16 @@ def test_the_rewritten_graph_is_kept_by_what_it_depends_on(
     assert (found["optimized_cache"], found["graph_optimization"], found["int8_ops"]) == (True, "all", 2)
     for a, b in zip(session.run(onnx_int8_case.feeds), opened(onnx_int8_case).run(onnx_int8_case.feeds), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_an_operator_that_it_does_not_have_is_named_with_its_node(odd_onnx: Callable[..., Case]) -> None:
+    with pytest.raises(
+        ModelError, match=r'acme:Spin\(-1\) is not a registered.* In the file: Spin that makes "y"'
+    ) as refused:
+        opened(odd_onnx("Spin", "", domain="acme"))
+    assert refused.value.fix.startswith("Write the network in operators that it has")
+    with pytest.raises(ModelError, match=r'No Op registered for Spin.* In the file: Spin "round"'):
+        opened(odd_onnx("Spin", "round"))
 
 
 def test_the_activations_asked_for_choose_the_file() -> None:

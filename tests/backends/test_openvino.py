@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,16 @@ def test_an_ir_without_its_weights_is_refused(onnx_case: Case, tmp_path: Path) -
     case = replace(onnx_case, artifact=replace(onnx_case.artifact, path=str(path), format="openvino-ir"))
     with pytest.raises(ModelError, match="its weights with it"):
         opened(case)
+
+
+def test_an_operator_that_it_does_not_have_is_named_with_its_node(odd_onnx: Callable[..., Case]) -> None:
+    with pytest.raises(
+        ModelError, match=r'No conversion rule found for operations: Det-17\. In the file: Det "corner"'
+    ):
+        opened(odd_onnx("Det", "corner"))
+    with pytest.raises(ModelError, match=r'acme\.Spin\. In the file: Spin that makes "y"') as refused:
+        opened(odd_onnx("Spin", "", domain="acme"))
+    assert refused.value.fix.startswith("Write the network in operators that it has")
 
 
 def test_operators_carry_time_and_precision(onnx_int8_case: Case) -> None:
