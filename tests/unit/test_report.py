@@ -136,6 +136,9 @@ def test_another_precision_than_asked_is_marked() -> None:
     table = build(RUN, [good(effective=Options(precision="bf16"))])
     assert texts(table)[0]["precision"] == "bf16 [1]"
     assert table.footnotes == ("fp32 was asked for; what ran is in the table.",)
+    for of_file in (Options(precision="int8"), Options(precision="fp16", file_precision="fp16")):
+        table = build(RUN, [good(effective=of_file)])  # a ready file, measured as what it is
+        assert (texts(table)[0]["precision"], table.footnotes) == (of_file["precision"], ())
     silent = build(RUN, [good(effective=Options())])
     assert texts(silent)[0]["precision"] == "fp32 [1]"
     assert "does not say" in silent.footnotes[0]
