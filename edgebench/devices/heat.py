@@ -16,6 +16,12 @@ from edgebench.devices import files
 PI_NOW = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 """Bits of a Raspberry Pi's get_throttled; 16 bits higher, the same since boot."""
 
+PI_BITS = 0xFFFFF
+
+GROWING = ("_count", "_events")
+MOST_STATE = 1000
+"""Of a cooling device that does not tell its own `max_state`."""
+
 _COOLERS = re.compile(r"cpufreq|devfreq|processor|throttl|balanced", re.IGNORECASE)
 """Cooling devices that cool by slowing down; the others are fans."""
 
@@ -51,15 +57,25 @@ def _put(found: dict[str, float], name: str, value: float | None) -> None:
 def throttle(sources: Mapping[str, Sequence[Path]]) -> dict[str, int]:
     """Read what `throttle_files` found: "…_count" and "…_events" only grow, the others are states, 0 at rest.
 
-    What cannot be read is left out: an unreadable throttle bit is no sign of health.
+    What cannot be read, or is no count, state or bits at all, is left out: an unreadable throttle bit is no sign of health.
+    So is a sum with such a part: it would seem to jump when the part comes back.
     """
     found = {}
     for name, paths in sources.items():
-        values = [_hex(path) if name == "get_throttled" else files.integer(path) for path in paths]
-        known = [value for value in values if value is not None]
-        if known:
+        known = [value for path in paths if (value := _told(name, path)) is not None]
+        if known and len(known) == len(paths):
             found[name] = sum(known)
     return found
+
+
+def _told(name: str, path: Path) -> int | None:
+    value = _hex(path) if name == "get_throttled" else files.integer(path)
+    if value is None or value < 0:
+        return None
+    if name.endswith(GROWING):
+        return value
+    most = PI_BITS if name == "get_throttled" else files.integer(path.with_name("max_state")) or MOST_STATE
+    return value if value <= most else None
 
 
 def throttle_files(root: Path = Path("/")) -> dict[str, list[Path]]:
@@ -124,7 +140,7 @@ def throttled(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, 
     found = {}
     for name, end in after.items():
         start = before.get(name, 0)
-        if name.endswith(("_count", "_events")):
+        if name.endswith(GROWING):
             change = end - start if name in before else 0
         elif name == "get_throttled":
             change = (start | end) & 0xF | ((end & ~start) >> 16) & 0xF

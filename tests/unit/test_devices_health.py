@@ -64,8 +64,11 @@ def test_no_sensor_of_any_board_raises_or_lies(
     assert not found.get("temperatures"), "none of these is a temperature"
     assert 0 <= found.get("gpu", {}).get("load", 0) <= 1
     assert "load" not in found.get("gpu", {})
-    if answer == "EAGAIN":
-        assert not found.get("throttle"), "unreadable is no 0: it would look like health"
+    told = found.get("throttle", {})
+    assert not heat.throttled(told, told), "a broken sensor is no throttling"
+    if answer != "9" * 30:  # a count may stand anywhere; a state and a bit may not
+        assert not told, "unreadable is no 0: it would look like health"
+    assert list(changes(found, found)) == []
 
 
 _text = files.text
@@ -78,6 +81,23 @@ def test_a_read_that_answers_eagain_is_none(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Path, "open", lambda self, mode, buffering=-1: os.fdopen(reading, mode, buffering))
     assert files.text(Path("temp")) is None
     os.close(writing)
+
+
+def test_a_count_of_which_a_part_is_unreadable_for_a_moment_is_no_throttling(tmp_path: Path) -> None:
+    parts = [tmp_path / "cpu0", tmp_path / "cpu1"]
+    parts[1].write_text("1000\n")
+    assert heat.throttle({"core_throttle_count": parts}) == {}
+    parts[0].write_text("5\n")
+    assert heat.throttle({"core_throttle_count": parts}) == {"core_throttle_count": 1005}
+
+
+def test_a_state_beyond_its_own_most_is_none(tmp_path: Path) -> None:
+    device = tmp_path / "sys/class/thermal/cooling_device0"
+    boards.put(device, {"type": "cpufreq-cpu0", "max_state": "10", "cur_state": "3"})
+    sources = heat.throttle_files(tmp_path)
+    assert heat.throttle(sources) == {"cooling_device0 cpufreq-cpu0": 3}
+    boards.put(device, {"cur_state": "11"})
+    assert heat.throttle(sources) == {}
 
 
 def test_throttle_bits_of_a_pi_without_a_file_come_from_its_program(tmp_path: Path) -> None:
