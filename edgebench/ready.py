@@ -14,12 +14,13 @@ from edgebench.errors import DataError, MissingRuntime, ModelError, PlanError
 from edgebench.inspect.graph import UnknownKind
 from edgebench.parts import beside
 from edgebench.plan import Plan
-from edgebench.schema import Artifact, ModelSpec, Options, Recipe, TensorSpec
+from edgebench.schema import Artifact, DeviceProfile, ModelSpec, Options, Recipe, TensorSpec
 
 FORMATS = {".onnx": "onnx", ".pt2": "pt2", ".xml": "openvino-ir", ".tflite": "tflite", ".fake": "fake"}
 FORMATS |= {".pte": "pte", ".param": "ncnn", ".ncnn": "ncnn", ".plan": "tensorrt-plan", ".engine": "tensorrt-plan"}
 """The format of a file by its ending."""
 FLOOR = "fake"
+HERE = DeviceProfile(name="local")
 WHOLE = 1.0
 """The share of the pictures that a ready file is evaluated on: it was trained elsewhere."""
 RANDOM_SAMPLES = "edgebench.given:samples"
@@ -218,12 +219,18 @@ def own_precision(path: Path, backends: Sequence[str]) -> str:
     return found if found in ("fp16", "bf16") and has else "fp32"
 
 
-def backends_for(path: Path) -> tuple[str, ...]:
-    """Every backend that opens this kind of file and can run here. Raises ModelError when there is none."""
+def backends_for(path: Path, device: DeviceProfile = HERE) -> tuple[str, ...]:
+    """Every backend that opens this kind of file and can run here; for another machine, of those that its profile names.
+
+    Raises MissingRuntime when there is none.
+    """
     form = format_of(path)
     able = [
         name for name in plugins.names("edgebench.backends") if name != FLOOR and form in plugins.backend(name).accepts
     ]
+    suited = tuple(name for name in able if name in device.backends)
+    if device.transport != HERE.transport and suited:
+        return suited
     found = {name: plugins.backend(name).probe() for name in able}
     here = tuple(name for name in able if found[name].ok)
     if not here:
@@ -246,8 +253,10 @@ def require_makers(source: str) -> None:
         )
 
 
-def entry_backends() -> tuple[str, ...]:
-    """Every backend that can run here: a file is made for each of them."""
+def entry_backends(device: DeviceProfile = HERE) -> tuple[str, ...]:
+    """Every backend that can run here: a file is made for each of them. For another machine, those that its profile names."""
+    if device.transport != HERE.transport and device.backends:
+        return device.backends
     names = [name for name in plugins.names("edgebench.backends") if name != FLOOR]
     return tuple(name for name in names if plugins.backend(name).probe().ok)
 

@@ -320,7 +320,7 @@ def _measure(folder: RunFolder, prepared: Prepared, works: Sequence[Work], progr
         id=f"{folder.run.id}.{len(earlier_campaigns) + 1}",
         work=tuple(pushed),
         metrics=tuple(dict.fromkeys((*METRICS, *prepared.plan.metrics))),
-        protocol=prepared.plan.protocol,
+        protocol=replace(prepared.plan.protocol, sensors=device.profile.sensors),
         care=device.profile.care,
     )
     wanted = {w.cell.id for w in works} | {w.baseline for w in works}

@@ -226,6 +226,8 @@ class Protocol:
     sustained_seconds: float = 600.0
     external_meter: bool = False
     """Keep windows of idle and load for the log of an outside power meter."""
+    sensors: tuple[str, ...] = ()
+    """Only these kinds of the machine's own meters, as the device's profile says; empty: every one it has."""
     command_timeout: float = 120.0
     budget_seconds: float | None = None
     memory_limit: int | None = None

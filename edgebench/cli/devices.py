@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgebench.cli.app import cli
-from edgebench.cli.screen import say, table
+from edgebench.cli.screen import note, say, table
 from edgebench.errors import EdgebenchError
 
 if TYPE_CHECKING:
@@ -35,16 +35,26 @@ def devices(plan: str | None, as_json: bool) -> None:
     if as_json:
         say(json.dumps(found, indent=1, sort_keys=True))
         return
-    rows = []
+    table(("device", "state", "by", "what it is, and its runtimes"), [_row(d) for d in found])
     for d in found:
-        runtimes = ", ".join(f"{name} {version}" for name, version in d["runtimes"].items())
-        way = f"{d['transport']} {d['address']}".strip()
-        state = "ready" if d["ok"] else "reachable" if d["reachable"] else "no"
-        rows.append([d["name"], state, way, d["is"] or d["description"], runtimes or "–"])
-    table(("device", "reachable", "by", "what it is", "runtimes"), rows)
-    for d in found:
-        for missing in d["missing"]:
-            say(f"{d['name']}: {missing['what']}\n    {missing['fix']}")
+        for missing in d["missing"] if d["known"] else ():
+            note(f"{d['name']}: {missing['what']}", missing["fix"])
+    unknown = [d["name"] for d in found if not d["known"]]
+    if unknown:
+        example = "edgebench device add " + ("jetson" if "jetson" in unknown else unknown[0]) + " user@host"
+        note(f"Not added: {', '.join(unknown)}. This machine is none of them.", f"To add one: {example}")
+
+
+def _row(found: dict[str, Any]) -> list[str]:
+    if not found["known"]:
+        return [found["name"], "not added", found["transport"], found["description"]]
+    state = "ready" if found["ok"] else "reachable" if found["reachable"] else "no answer"
+    runtimes = [f"{name} {version}" for name, version in found["runtimes"].items()]
+    pushed = [name for name in found["pushed"] if name not in found["runtimes"]]
+    lines = [found["is"] or found["description"], ", ".join(runtimes)]
+    lines.append(f"brought with a run: {', '.join(pushed)}" if pushed else "")
+    way = f"{found['transport']} {found['address']}".strip()
+    return [found["name"], state, way, "\n".join(line for line in lines if line)]
 
 
 @cli.group(invoke_without_command=True)
@@ -64,7 +74,7 @@ def device(context: click.Context) -> None:
 @click.option("--replace", is_flag=True, help="Write a profile anew that is there already.")
 def add(name: str, address: str, python: str, fingerprint: str | None, price: float | None, replace: bool) -> None:
     """Ask a board who it is, show its host key to confirm, and write its profile."""
-    from edgebench.devices import identity, introduce, profiles
+    from edgebench.devices import identity, introduce, profiles, survey
 
     path = profiles.user_folder() / f"{name}.toml"
     if path.exists() and not replace:
@@ -74,7 +84,10 @@ def add(name: str, address: str, python: str, fingerprint: str | None, price: fl
         introduce.check_kind(name, found)
         _confirm(found, fingerprint)
         path = introduce.save(name, found, python, price, replace=replace)
+        lacks = survey.lacks(profiles.find(name), found.board) if found.board else []
     say(f"Written: {path}")
+    for missing in lacks:
+        note(f"Before it can be measured: {missing['what']}", missing["fix"])
     say(f"Measure on it: edgebench run --device {name}")
 
 

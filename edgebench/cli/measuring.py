@@ -17,6 +17,7 @@ from edgebench.cli.screen import count, progress_bars, say, table
 
 if TYPE_CHECKING:
     from edgebench.plan import Plan
+    from edgebench.schema import DeviceProfile
 
 RUN_EXAMPLES = """
 \b
@@ -145,16 +146,17 @@ def bench(
     from edgebench.devices import profiles
     from edgebench.schema import Options
 
-    given = _given(file, backends, asked)
+    where = profiles.resolve(device)
+    given = _given(file, backends, asked, where.profile)
     around = {"samples": samples, "before": before, "after": after}
     plan = replace(given, application=Options({k: v for k, v in around.items() if v}))
-    prepared = runner.prepare(asked_for(plan, **asked), profiles.resolve(device))
+    prepared = runner.prepare(asked_for(plan, **asked), where)
     with progress_bars() as progress:
         folder = runner.run(prepared, root=Path(results), progress=progress)
     finish(folder, as_json)
 
 
-def _given(file: str, backends: Sequence[str], asked: dict[str, Any]) -> Plan:
+def _given(file: str, backends: Sequence[str], asked: dict[str, Any], device: DeviceProfile) -> Plan:
     """The plan of what bench was given; its own options are taken out of `asked`."""
     from edgebench import given, ready
     from edgebench.asked import shapes_of
@@ -167,10 +169,10 @@ def _given(file: str, backends: Sequence[str], asked: dict[str, Any]) -> Plan:
         "data_options": given.picture_options(asked.pop("data_options")),
     }
     if ready.is_entry(file) and not path.exists():
-        names = tuple(backends) or ready.entry_backends()
+        names = tuple(backends) or ready.entry_backends(device)
         return ready.bench_plan(file, names, precisions=precisions or ("fp32",), **words)
     inputs = ready.check_file(path)
-    names = tuple(backends) or ready.backends_for(path)
+    names = tuple(backends) or ready.backends_for(path, device)
     precisions = precisions or (ready.own_precision(path, names),)
     return ready.bench_plan(file, names, precisions=precisions, batches=(ready.own_batch(inputs),), **words)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,21 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*map(str, row))
     console().print(table)
+
+
+def note(head: str, text: str) -> None:
+    """A sentence about something, and below it what to do: wrapped between words, so that a command can be copied."""
+    for line, indent in ((head, ""), (text, "    ")):
+        say(
+            textwrap.fill(
+                line,
+                console().width,
+                initial_indent=indent,
+                subsequent_indent="    ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
 
 
 def count(number: float | None) -> str:

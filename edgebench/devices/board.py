@@ -88,11 +88,14 @@ def _silence(code: int, said: str, address: str) -> BoardError:
     if code == 127:
         return BoardError(
             f"There is no such Python on {address}: {last}.",
-            "Name the one that is there: --python /usr/bin/python3",
+            f"Name the one that is there (edgebench device add ... --python /usr/bin/python3), or install one: "
+            f"ssh {address} sudo apt-get install python3",
             said,
         )
     if code == 255:  # ssh's own; every other status is that of the program over there
         fix = f'Make "ssh {address}" work by hand, so that it asks for no password.'
+        if "Permission denied" in last:
+            fix = f"Check the user's name, and give it your public key: ssh-copy-id {address}"
         return BoardError(f"{address} cannot be reached: {last}.", fix, said)
     return BoardError(
         f"{address} does not answer the question who it is: {last}.", "Check that its Python is 3.6 or newer.", said

@@ -28,7 +28,7 @@ OPTIONS = {
 def reach(address: str, device: str) -> tuple[str, list[str]]:
     """The host as ssh names it, and the options, from [user@]host[:port]. Raises EdgebenchError for what is no address."""
     match = re.fullmatch(r"(?P<host>(?:[^@\s]+@)?(?:\[[^\]\s]+\]|[^:\s]+))(?::(?P<port>\d+))?", address)
-    if match is None or address.startswith("-"):
+    if match is None or address.startswith("-") or not 0 < int(match["port"] or 22) < 65_536:
         raise EdgebenchError(
             f'"{address}", the address of device "{device}", is not an SSH address.',
             'Write it as "user@host" or "user@host:port".',

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebench import toml
-from edgebench.devices import Device, identity
+from edgebench.devices import Device, identity, sensors
 from edgebench.devices.adb import AdbDevice
 from edgebench.devices.local import LocalDevice
 from edgebench.devices.ssh import SshDevice
@@ -159,6 +159,12 @@ def _check_values(values: dict[str, Any], problems: toml.Problems) -> None:
     """What is of the right type and makes no sense all the same."""
     if str(values.get("address", "")).startswith("-"):
         problems.add(("address",), "an address cannot begin with a dash: ssh would take it for an option.")
+    from edgebench import plugins
+
+    for key, known in (("backends", plugins.names("edgebench.backends")), ("sensors", sensors.KINDS)):
+        for i, name in enumerate(values.get(key, ())):
+            if isinstance(name, str) and name not in known:
+                problems.add((key, i), f'{key} holds "{name}", which there is not. {did_you_mean(name, known)}')
     price = values.get("price")
     if isinstance(price, (int, float)) and not 0 <= price < float("inf"):
         problems.add(("price",), f"price is what one costs in US dollars, not {price}.")

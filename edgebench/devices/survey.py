@@ -13,6 +13,7 @@ from edgebench.devices.board import BOOT, Board, ask
 from edgebench.devices.introduce import LEAST_PYTHON, python_of
 from edgebench.devices.local import LocalDevice
 from edgebench.errors import EdgebenchError
+from edgebench.schema import DeviceProfile
 
 AT_ONCE = 8
 
@@ -20,8 +21,9 @@ AT_ONCE = 8
 def devices(beside: Path | None = None) -> list[dict[str, Any]]:
     """One plain mapping a device, in the order of profiles.names, all asked at the same time.
 
-    `ok` (can be measured now), `reachable`, `is` (one line), `identity`, `runtimes` {name: version}, and `missing`, a
-    list of {what, fix} with the command that mends it.
+    `known` (it is this machine, or has an address), `ok` (can be measured now), `reachable`, `is` (one line), `identity`,
+    `runtimes` {name: version} that it has of its own, `pushed` (those that a run brings there), and `missing`, a list of
+    {what, fix} with the command that mends it.
     """
     names = profiles.names(beside)
     with ThreadPoolExecutor(AT_ONCE) as several:
@@ -30,11 +32,13 @@ def devices(beside: Path | None = None) -> list[dict[str, Any]]:
 
 def _device(name: str, beside: Path | None) -> dict[str, Any]:
     out: dict[str, Any] = {"name": name, "ok": False, "reachable": False, "is": "", "identity": {}, "runtimes": {}}
-    out |= {"transport": "", "address": "", "description": "", "missing": []}
+    out |= {"transport": "", "address": "", "description": "", "pushed": [], "missing": [], "known": True}
     try:
         profile = profiles.find(name, beside)
         out |= {key: getattr(profile, key) for key in ("transport", "address", "description", "price")}
+        out["known"] = bool(profile.address)
         device = profiles.resolve(name, beside=beside)
+        out["known"] = True
         out["transport"] = device.profile.transport
         if isinstance(device, LocalDevice):
             _here(device, out)
@@ -67,20 +71,26 @@ def _there(device: Device, out: dict[str, Any]) -> None:
     board = ask(device.command([device.python, "-c", BOOT]), address)
     out |= {"reachable": True, "identity": dict(board.identity), "is": identity.words(dict(board.identity))}
     out["runtimes"] = {**board.runtimes, **({"trtexec": "there"} if board.trtexec else {})}
-    if _minor(board.python) < LEAST_PYTHON:
-        out["missing"].append(_older_python(device, board))
+    out["pushed"] = list(device.profile.backends)
+    out["missing"] += lacks(device.profile, board)
+
+
+def lacks(profile: DeviceProfile, board: Board) -> list[dict[str, str]]:
+    """What keeps a board that answered from being measured: {what, fix} each."""
+    new_enough = {path for version, path in board.pythons.items() if _minor(version) >= LEAST_PYTHON}
+    too_old = _minor(board.python) < LEAST_PYTHON and profile.python not in new_enough
+    found = [_older_python(profile, board)] if too_old else []
     if not board.rsync:
-        fix = f"ssh {address} sudo apt-get install rsync"
-        out["missing"].append(
-            {"what": f"There is no rsync on {address}, by which files are brought there.", "fix": fix}
-        )
+        what = f"There is no rsync on {profile.address}, by which files are brought there."
+        found.append({"what": what, "fix": f"ssh {profile.address} sudo apt-get install rsync"})
+    return found
 
 
-def _older_python(device: Device, board: Board) -> dict[str, str]:
-    address, better = device.profile.address, python_of(board, "")
-    what = f"{device.python} on {address} is Python {board.python}, and measuring needs 3.10."
+def _older_python(profile: DeviceProfile, board: Board) -> dict[str, str]:
+    address, better = profile.address, python_of(board, "")
+    what = f"{profile.python} on {address} is Python {board.python}, and measuring needs 3.10."
     if better:
-        return {"what": what, "fix": f"edgebench device add {device.name} {address} --python {better} --replace"}
+        return {"what": what, "fix": f"edgebench device add {profile.name} {address} --python {better} --replace"}
     return {"what": what, "fix": f"ssh {address} sudo apt-get install python3.10"}
 
 

@@ -37,11 +37,11 @@ class Energy(Metric):
     apart: ClassVar[bool] = True
     window_seconds: ClassVar[float] = WINDOW_SECONDS
 
-    def __init__(self, find: Callable[[], Sequence[sensors.Sensor]] = sensors.find) -> None:
+    def __init__(self, find: Callable[[], Sequence[sensors.Sensor]] | None = None) -> None:
         self._find = find
 
     def observe(self, subject: Subject) -> dict[str, Any]:
-        meters = tuple(self._find())
+        meters = tuple(self._find() if self._find else sensors.find(names=subject.protocol.sensors))
         if not meters and not subject.protocol.external_meter:
             return {"meters": []}
         tools, thunks, seconds = subject.tools, subject.thunks(), self.window_seconds

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 from edgebench.cli.app import cli
 from edgebench.devices import board, identity, introduce, profiles, survey
 from edgebench.errors import EdgebenchError
+from edgebench.schema import DeviceProfile, Options
 
 sys.path.insert(0, str(Path(__file__).parent))
 from ssh_server import Server
@@ -141,6 +143,52 @@ def test_the_board_over_ssh_and_on_itself_has_one_identity(server: Server) -> No
     there = board.ask(device.command([PYTHON, "-c", board.BOOT]), "board")
     assert dict(there.identity) == identity.identity()
     assert there.compatible == identity.compatible()
+
+
+def test_the_list_says_what_a_run_brings_and_which_devices_are_not_added(server: Server) -> None:
+    (profiles.user_folder()).mkdir(parents=True)
+    profile("lab-7").write_text(f'address = "board"\npython = "{PYTHON}"\nbackends = ["onnxruntime", "tensorrt"]\n')
+    profile("lab-8").write_text('address = "x"\ntransport = "smoke"\n')
+    server.known_hosts.write_text(f"[127.0.0.1]:{server.port} {(server.folder / 'host.pub').read_text()}")
+    done = CliRunner().invoke(cli, ["devices"])
+    assert done.exit_code == 0, done.output
+    assert "brought with a run: tensorrt" in done.output, "the others are there"
+    assert 'lab-8: No transport "smoke" is installed, which device "lab-8" asks for.' in done.output
+    assert "Not added: android, generic-arm64, intel-npu, jetson, raspberry-pi." in done.output
+    assert "To add one: edgebench device add jetson user@host" in done.output
+
+
+def test_a_login_that_is_refused_is_told_from_a_board_that_is_away(server: Server) -> None:
+    (server.folder / "authorized_keys").write_text("")
+    done = add("lab-7", "board")
+    assert isinstance(done.exception, EdgebenchError)
+    assert "Permission denied" in done.exception.problem
+    assert "ssh-copy-id board" in done.exception.fix
+
+
+def test_a_board_that_lacks_something_is_added_and_told_of_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = board.understand
+    monkeypatch.setattr(board, "understand", lambda answer: replace(plain(answer), rsync=False))
+    done = add("lab-7", "board")
+    assert done.exit_code == 0, done.output
+    assert "Before it can be measured: There is no rsync on board" in done.output
+    assert "ssh board sudo apt-get install rsync" in done.output
+
+
+def test_an_old_python_is_told_unless_the_board_has_a_newer_one(server: Server) -> None:
+    assert add("lab-7", "board").exit_code == 0
+    device = profiles.resolve("lab-7")
+    found = replace(board.ask(device.command([PYTHON, "-c", board.BOOT]), "board"), python="3.8.10", rsync=True)
+    old = DeviceProfile(name="lab-7", address="board", python="python3")
+    (told,) = survey.lacks(old, replace(found, pythons=Options({"3.9.1": "/usr/bin/python3.9"})))
+    assert told == {
+        "what": "python3 on board is Python 3.8.10, and measuring needs 3.10.",
+        "fix": "ssh board sudo apt-get install python3.10",
+    }
+    newer = replace(found, pythons=Options({"3.11.2": "/opt/python3.11"}))
+    (told,) = survey.lacks(old, newer)
+    assert told["fix"] == "edgebench device add lab-7 board --python /opt/python3.11 --replace"
+    assert survey.lacks(replace(old, python="/opt/python3.11"), newer) == []
 
 
 def test_devices_says_what_a_silent_board_lacks(server: Server) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edgebench.devices import profiles
+from edgebench import ready
+from edgebench.devices import openssh, profiles
 from edgebench.devices.local import LocalDevice
 from edgebench.devices.ssh import SshDevice
 from edgebench.errors import EdgebenchError, PlanError
@@ -110,6 +111,32 @@ def test_a_wrong_profile_tells_every_mistake_with_its_line(config: Path) -> None
         "/jetson.toml:3: setup holds texts in quotes, not 1.",
         "/jetson.toml:4: an address cannot begin with a dash: ssh would take it for an option.",
     ]
+
+
+def test_a_runtime_or_a_meter_that_there_is_not_is_a_mistake(config: Path) -> None:
+    (config / "lab.toml").write_text('address = "x"\nbackends = ["onnxruntme"]\nsensors = ["rapl", "ina"]\n')
+    with pytest.raises(PlanError) as caught:
+        profiles.find("lab")
+    lines = [line.strip().removeprefix(str(config)) for line in caught.value.problem.splitlines()[1:]]
+    assert lines == [
+        '/lab.toml:2: backends holds "onnxruntme", which there is not. Did you mean "onnxruntime"?',
+        '/lab.toml:3: sensors holds "ina", which there is not. Did you mean "ina3221"?',
+    ]
+
+
+@pytest.mark.parametrize("address", ["host:0", "host:99999", "a:1:2", "two words", ""])
+def test_what_is_no_address_is_refused_before_ssh_is_asked(address: str) -> None:
+    with pytest.raises(EdgebenchError, match="is not an SSH address"):
+        openssh.reach(address, "lab")
+
+
+def test_of_another_machine_its_profile_says_which_runtimes_a_file_is_measured_on(tmp_path: Path) -> None:
+    model = tmp_path / "net.onnx"
+    model.touch()
+    there = DeviceProfile(name="lab", transport="ssh", address="x", backends=("onnxruntime", "tensorrt", "litert"))
+    assert ready.backends_for(model, there) == ("onnxruntime", "tensorrt"), "LiteRT opens no ONNX file"
+    assert ready.entry_backends(there) == there.backends
+    assert "tensorrt" not in ready.backends_for(model), "here they are those that can run here"
 
 
 def test_a_transport_that_nobody_installed_is_named(config: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edgebench.backend import Feeds, Outputs, Session
+from edgebench.devices import sensors
 from edgebench.devices.sensors import Sensor
 from edgebench.measure import serve
 from edgebench.metrics import Subject, Tools
@@ -170,6 +172,20 @@ def test_without_a_meter_there_is_no_energy() -> None:
     record = Energy(lambda: []).observe(subject())
     (said,) = Energy().figures(WORK, [{"energy": record}], DEFAULT)
     assert (said.value, said.note) == (None, "no meter was found")
+
+
+def test_the_meters_are_those_that_the_devices_profile_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def find(root: Path = Path("/"), names: object = ()) -> tuple[()]:
+        asked.append(names)
+        return ()
+
+    monkeypatch.setattr(sensors, "find", find)
+    made = subject()
+    Energy().observe(made)
+    Energy().observe(replace(made, protocol=replace(made.protocol, sensors=("rapl",))))
+    assert asked == [(), ("rapl",)]
 
 
 def test_the_time_to_throttle_is_that_of_a_counter_or_of_a_lasting_slowdown() -> None:

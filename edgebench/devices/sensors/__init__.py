@@ -33,17 +33,18 @@ class Sensor(ABC):
         """Joules since some start (counter) or watts now (power); None when there is no true value."""
 
 
+KINDS = ("rapl", "nvml", "ina3221", "raspberry-pi")
+
+
 def find(root: Path = Path("/"), names: Sequence[str] = ()) -> tuple[Sensor, ...]:
     """The meters that this machine has and that answer now; with `names` (a profile's) only of those kinds.
 
-    Kinds: rapl, nvml, ina3221, raspberry-pi. An external meter's log is read by meter_csv instead.
+    An external meter's log is read by meter_csv instead.
     """
     from edgebench.devices.sensors import ina3221, nvml, rapl, raspberry_pi
 
-    finders: dict[str, Callable[[Path], Sequence[Sensor]]] = {
-        "rapl": rapl.find, "nvml": nvml.find, "ina3221": ina3221.find, "raspberry-pi": raspberry_pi.find,
-    }  # fmt: skip
-    wanted = [finder for name, finder in finders.items() if not names or name in names]
+    finders: Sequence[Callable[[Path], Sequence[Sensor]]] = (rapl.find, nvml.find, ina3221.find, raspberry_pi.find)
+    wanted = [finder for name, finder in zip(KINDS, finders, strict=True) if not names or name in names]
     return tuple(sensor for finder in wanted for sensor in finder(root) if sensor.read() is not None)
 
 
