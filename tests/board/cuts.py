@@ -1,147 +1,153 @@
-"""Cut the link to the emulated board again and again while runs are made: `python tests/board/cuts.py FOLDER [CUTS]`.
+"""Cut the link to the emulated board again and again while runs are made.
 
-FOLDER is a board that runs (scripts/board start). A cut is one of: the connection's sshd killed, the link down for a moment,
-the link down until it is noticed. Each run must end complete by itself or by `run --resume`, with each row once.
+A run begins with an empty workdir on the board, so that its environment, its model and its data are all pushed. Some cuts
+come at any moment, some amid a push, some amid a campaign, each a random while after that has begun. A cut is one of: the
+connection's sshd killed, the link down for a second, the link down until it is noticed. Each run must end complete, by
+itself or by `run --resume`: each row once, each sample once, the answers those of its own model (every run has another
+one), and on the board nothing under a final name that is not what the name says.
 """
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
-import os
 import random
-import signal
+import shutil
 import subprocess
 import sys
 import tempfile
-import threading
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Event
+from typing import Any
 
-from edgebench.testing import fake_artifact
+import numpy as np
 
-BENCH = ("--backend", "fake", "--batch", "1", "--batch", "2", "--quick", "--device", "emulated")
-ROWS = 2
-PROFILE = 'address = "emulated"\ntransport = "ssh"\ndescription = "the emulated board of the tests"\n'
+from edgebench.testing import fake_artifact, fake_outputs
+from tests.board import emulated
 
-
-def environment(board: Path, scratch: Path) -> dict[str, str]:
-    """What reaches the board: its ssh first in PATH, a profile "emulated", sockets and a cache of one's own."""
-    profiles = scratch / "config/edgebench/devices"
-    profiles.mkdir(parents=True, exist_ok=True)
-    (profiles / "emulated.toml").write_text(PROFILE)
-    (scratch / "run").mkdir(exist_ok=True)
-    return {
-        **os.environ,
-        "PATH": f"{board / 'bin'}:{os.environ['PATH']}",
-        "XDG_CONFIG_HOME": str(scratch / "config"),
-        "XDG_RUNTIME_DIR": str(scratch / "run"),
-        "EDGEBENCH_CACHE": os.environ.get("EDGEBENCH_CACHE") or str(scratch / "cache"),
-    }
+WORKDIR = "cuts"
+MODEL_BYTES = 4_000_000
+MEGABITS = 60
+AMID = ("anything", "anything", "a push", "a push", "a push", "a push", *["a campaign"] * 4)
+"""What the cuts of one run are to interrupt, in the order in which a run comes to it."""
+LATEST = {"anything": 9.0, "a push": 2.0, "a campaign": 6.0}
+"""Seconds within which a cut comes after that has begun."""
+MOST_TRIES = 15
+KINDS = {"sshd killed": 7, "link down 1 s": 2, "link down 25 s": 1}
+ROWS = [("ok", 1), ("ok", 2)]
 
 
-def children(pid: int) -> list[int]:
-    """Of every thread: the kernel lists a child with the thread that made it."""
-    try:
-        return [int(p) for path in Path(f"/proc/{pid}/task").glob("*/children") for p in path.read_text().split()]
-    except OSError:
-        return []
+def stage() -> str:
+    """What a cut interrupts."""
+    commands = " ".join(emulated.processes().values())
+    if "rsync --server" in commands:
+        return "a push"
+    if "edgebench.campaign" in commands:
+        return "a campaign"
+    return "a question" if "-IS" in commands else "nothing"
 
 
-def processes(board: Path) -> dict[int, str]:
-    """The processes in the board's namespace, below its sshd: pid -> command line."""
-    found: dict[int, str] = {}
-    todo = children(int((board / "pid").read_text()))[:1]  # unshare's child: the first sshd
-    sshd = todo[0] if todo else 0
-    for pid in todo:
-        for child in children(pid):
-            todo.append(child)
-    for pid in todo:
-        try:
-            found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:
-            continue
-    found.pop(sshd, None)
-    return found
+def cut(draw: random.Random) -> tuple[str, str]:
+    """(what was done, what it interrupted)."""
+    kind = draw.choices(list(KINDS), list(KINDS.values()))[0]
+    what = stage()
+    if kind == "sshd killed":
+        emulated.kill_connections()
+    else:
+        emulated.link("down")
+        Event().wait(25.0 if "25" in kind else 1.0)
+        emulated.link("up")
+    return kind, what
 
 
-def campaigns(board: Path) -> list[int]:
-    """The programs of ours that run there."""
-    words = ("edgebench.", "-IS")
-    return [pid for pid, command in processes(board).items() if any(word in command for word in words)]
+def material(folder: Path, seed: int) -> list[str]:
+    """A model of its own, some megabytes long, and data to which only this model has all the answers."""
+    given = fake_artifact(folder, {"sleep": 0.01}, name="net", seed=seed)
+    model = Path(given.path)
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((100, 8)).astype(np.float32)
+    np.savez(folder / "samples.npz", x=x, labels=fake_outputs(given, {"input": x})[0].argmax(1))
+    content = json.loads(model.read_text()) | {"ballast": rng.bytes(MODEL_BYTES // 2).hex()}
+    model.write_text(json.dumps(content))
+    return ["bench", str(model), "--data", str(folder / "samples.npz"), "--backend", "fake", "--batch", "1", "--batch", "2",
+            "--quick", "--device", "emulated"]  # fmt: skip
 
 
-def kill_connections(board: Path) -> int:
-    """Kill the sshd processes of every connection, and say how many there were."""
-    found = [pid for pid, command in processes(board).items() if command.rstrip().endswith("sshd_config -R")]
-    for pid in found:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    return len(found)
+def disturbed(folder: Path, env: Mapping[str, str], draw: random.Random, cuts: int) -> list[tuple[str, str]]:
+    """One run under so many cuts, resumed whenever it gives up; the cuts made."""
+    arguments, made = material(folder, draw.randrange(1 << 30)), []
+    for _ in range(MOST_TRIES):
+        with (folder / "log").open("ab") as log:
+            command = [sys.executable, "-m", "edgebench", *arguments]
+            process = subprocess.Popen(command, cwd=folder, env=dict(env), stdout=log, stderr=log)
+            while len(made) < cuts and come(process, AMID[len(made)]):
+                Event().wait(draw.uniform(0.0, LATEST[AMID[len(made)]]))
+                made.append(cut(draw))
+            if process.wait() == 0:
+                break
+        arguments = ["run", "--resume"] if any(folder.glob("results/*/run.json")) else arguments
+    return made
 
 
-def link(board: Path, state: str) -> None:
-    subprocess.run(["ip", "link", "set", (board / "netns").read_text().strip(), state], check=True)
+def come(process: subprocess.Popen[bytes], what: str) -> bool:
+    """Wait until a run is where it is to be cut, or beyond; False when it has ended."""
+    while process.poll() is None:
+        if what == "anything" or stage() in (what, "a campaign"):
+            return True
+        Event().wait(0.1)
+    return False
 
 
-def cut(board: Path, draw: random.Random) -> str:
-    kind = draw.choice(["sshd", "sshd", "sshd", "blink", "black hole"])
-    if kind == "sshd":
-        return f"sshd ({kill_connections(board)} killed)"
-    link(board, "down")
-    threading.Event().wait(1.0 if kind == "blink" else 25.0)
-    link(board, "up")
-    return kind
-
-
-def rows(folder: Path) -> list[str]:
-    lines = [
+def faults(folder: Path) -> list[str]:
+    """What is wrong with a finished run; nothing, as it should be."""
+    rows = [
         json.loads(line) for path in folder.glob("results/*/results.jsonl") for line in path.read_text().splitlines()
     ]
-    return [f"{line['status']} {line['cell'].get('batch', 1)}" for line in lines]
+    found = sorted((row["status"], row["cell"].get("batch", 1)) for row in rows)
+    wrong = [] if found == ROWS else [f"rows {found}"]
+    for row in rows:
+        answers = next((m.get("value") for m in row["measurements"] if m["metric"] == "accuracy"), None)
+        if answers != 1.0:
+            wrong.append(f"accuracy {answers}: another model answered")
+    samples = Counter()
+    for path in folder.glob("results/*/samples.jsonl.gz"):
+        with gzip.open(path, "rt") as file:
+            samples.update((s["cell"], s["generation"]) for s in map(json.loads, file))
+    wrong += [f"{key} was kept {n} times" for key, n in samples.items() if n > 1]
+    return wrong + misnamed(emulated.FOLDER / "root/root" / WORKDIR)
 
 
-def one_run(
-    board: Path, scratch: Path, env: Mapping[str, str], draw: random.Random, cuts: int
-) -> tuple[int, list[str]]:
-    """One run under so many cuts, resumed if it gave up: (cuts made, its rows)."""
-    folder = Path(tempfile.mkdtemp(dir=scratch))
-    model = fake_artifact(folder, {"sleep": 0.01}, name="net").path
-    command = [sys.executable, "-m", "edgebench"]
-    made, arguments = 0, ["bench", model, *BENCH]
-    for _ in range(10):
-        with (folder / "log").open("ab") as log:
-            process = subprocess.Popen([*command, *arguments], cwd=folder, env=dict(env), stdout=log, stderr=log)
-            while process.poll() is None:
-                try:
-                    process.wait(draw.uniform(0.5, 9.0))
-                except subprocess.TimeoutExpired:
-                    if made < cuts:
-                        made += 1
-                        print(f"  {cut(board, draw)}", flush=True)
-        begun = any(folder.glob("results/*/run.json"))
-        if process.returncode == 0 and len(rows(folder)) >= ROWS:
-            break
-        arguments = ["run", "--resume"] if begun else arguments
-    return made, rows(folder)
+def misnamed(workdir: Path) -> list[str]:
+    """What lies on the board under a final name and is something else: files by their sha256, trees by their manifest."""
+    wrong = [f"store/{p.parent.name}" for p in workdir.glob("store/*/*") if sha256(p) != p.parent.name]
+    for tree in (p for p in workdir.glob("trees/*") if p.is_dir()):
+        text = (tree / "MANIFEST.json").read_bytes()
+        listed = json.loads(text)
+        if hashlib.sha256(text).hexdigest() != tree.name or any(sha256(tree / n) != s for n, (_, s) in listed.items()):
+            wrong.append(f"trees/{tree.name}")
+    return wrong
 
 
-def main(board: Path, wanted: int) -> int:
-    seed = random.randrange(1 << 30)
-    draw, made, runs, wrong = random.Random(seed), 0, 0, 0
-    print(f"seed {seed}")
-    with tempfile.TemporaryDirectory(prefix="edgebench-cuts-") as scratch:
-        env = environment(board, Path(scratch))
-        while made < wanted:
-            cuts, found = one_run(board, Path(scratch), env, draw, min(5, wanted - made))
-            made, runs = made + cuts, runs + 1
-            right = sorted(found) == ["ok 1", "ok 2"]
-            wrong += not right
-            print(f"run {runs}: {cuts} cuts, {'complete, each row once' if right else f'WRONG: {found}'}", flush=True)
-    print(f"{made} cuts in {runs} runs, {wrong} wrong")
-    return 1 if wrong else 0
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else 100))
+def many(wanted: int, seed: int) -> dict[str, Any]:
+    """So many cuts in as many runs as they take: the counts, and what was wrong."""
+    draw, made, wrong, runs = random.Random(seed), [], [], 0
+    with tempfile.TemporaryDirectory(prefix="edgebench-cuts-") as scratch, emulated.limited(MEGABITS):
+        env = emulated.environment(Path(scratch), f"~/{WORKDIR}")
+        while len(made) < wanted:
+            shutil.rmtree(emulated.FOLDER / "root/root" / WORKDIR, ignore_errors=True)
+            folder = Path(tempfile.mkdtemp(dir=scratch))
+            cuts = disturbed(folder, env, draw, min(len(AMID), wanted - len(made)))
+            found = faults(folder)
+            made, runs, wrong = made + cuts, runs + 1, wrong + [f"run {runs + 1}: {f}" for f in found]
+            print(f"run {runs}: {len(cuts)} cuts, {'; '.join(found) or 'complete'}", file=sys.stderr, flush=True)
+            if found:
+                print((folder / "log").read_text()[-4000:], file=sys.stderr, flush=True)
+    kinds, stages = Counter(kind for kind, _ in made), Counter(what for _, what in made)
+    return {"seed": seed, "cuts": len(made), "runs": runs, "wrong": wrong, "kinds": dict(kinds), "cut": dict(stages)}

@@ -40,7 +40,8 @@ Host emulated
     UserKnownHostsFile $folder/known_hosts
     GlobalKnownHostsFile /dev/null
 CONFIG
-mkdir -p "$folder/bin"
+rm -rf "$folder/bin"  # else it may be found as the system's ssh, and call itself
+mkdir "$folder/bin"
 printf '#!/bin/sh\nexec %s -F %s/ssh_config "$@"\n' "$(command -v ssh)" "$folder" > "$folder/bin/ssh"
 chmod +x "$folder/bin/ssh"
 for _ in 1 2 3 4 5 6 7 8 9 10; do

@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ import tomllib
 from edgebench import plugins
 from edgebench.cli import cli
 from edgebench.compress import methods
-from edgebench.schema import Options, Step
+from edgebench.devices import profiles
+from edgebench.schema import Care, Options, Step
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-HELD_ELSEWHERE = {"run", "selfcheck", "bench", "inspect", "convert"}
+HELD_ELSEWHERE = {"run", "selfcheck", "bench", "inspect", "convert", "device"}
 """Commands of minutes, or of files: tests of their own run them (test_quick, test_bench, test_inspect, ...)."""
 
 
@@ -79,6 +81,19 @@ def test_every_step_that_is_shown_is_one() -> None:
     assert len(steps) >= 7
     for step in steps:
         methods.parse(Step(method=step.pop("method"), options=Options(step)))
+
+
+def test_the_profile_that_is_shown_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = re.search(r"<!-- profile -->\n```toml\n(.*?)```", README, re.DOTALL)
+    assert shown
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    profiles.user_folder().mkdir(parents=True)
+    (profiles.user_folder() / "shown.toml").write_text(shown[1])
+    found = profiles.find("shown")
+    unsaid = {"name", "transport", "description", "compatible"}
+    untouched = {f.name for f in fields(found) if getattr(found, f.name) == f.default}
+    assert untouched <= unsaid, "each key of a profile is shown"
+    assert found.care == Care(cool_to=45, lock_clocks=True)
 
 
 def test_every_command_has_a_verb_and_options_that_exist() -> None:
