@@ -90,7 +90,9 @@ def test_the_remote_shell_sees_the_same_text_whatever_is_asked(board: Path, tmp_
     assert not list(board.iterdir())
 
 
-@pytest.mark.parametrize("address", ["a b", "host:x", "", "-oProxyCommand=x", "fe80::1"])
+@pytest.mark.parametrize(
+    "address", ["a b", "host:x", "host:0", "host:99999", "a:1:2", "", "-oProxyCommand=x", "fe80::1"]
+)
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(EdgebenchError, match="not an SSH address"):
         device(address=address).command(["true"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgebench import ready
-from edgebench.devices import openssh, profiles
+from edgebench.devices import profiles
 from edgebench.devices.local import LocalDevice
 from edgebench.devices.ssh import SshDevice
 from edgebench.errors import EdgebenchError, PlanError
@@ -122,12 +122,6 @@ def test_a_runtime_or_a_meter_that_there_is_not_is_a_mistake(config: Path) -> No
         '/lab.toml:2: backends holds "onnxruntme", which there is not. Did you mean "onnxruntime"?',
         '/lab.toml:3: sensors holds "ina", which there is not. Did you mean "ina3221"?',
     ]
-
-
-@pytest.mark.parametrize("address", ["host:0", "host:99999", "a:1:2", "two words", ""])
-def test_what_is_no_address_is_refused_before_ssh_is_asked(address: str) -> None:
-    with pytest.raises(EdgebenchError, match="is not an SSH address"):
-        openssh.reach(address, "lab")
 
 
 def test_of_another_machine_its_profile_says_which_runtimes_a_file_is_measured_on(tmp_path: Path) -> None:
