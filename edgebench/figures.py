@@ -199,13 +199,21 @@ def _state(work: Work, book: Book, comparison: Comparison | None, protocol: Prot
         generations=len(usable),
         steal=sum(g.steal for g in judged) / len(judged) if judged else 0.0,
         throttled=any(g.throttled for g in judged),
-        reached=comparison is None or half_width(comparison) <= protocol.withhold_half_width,
+        reached=_width(comparison, usable) <= protocol.withhold_half_width,
         rung=rung,
         all_over_clean=stats.geometric_mean([g.all_median for g in judged]) / stats.geometric_mean(medians)
         if medians
         else 1.0,
     )
     return stats.cell_status(evidence, least_generations=protocol.least_generations)
+
+
+def _width(comparison: Comparison | None, usable: Sequence[Generation]) -> float:
+    """The relative half-width of what a row tells: of its ratio, or of its latency where there is none; 0 if of neither."""
+    if comparison is not None:
+        return half_width(comparison)
+    low, high = stats.geometric_interval([g.median for g in usable if g.median]) if usable else (None, None)
+    return stats.half_width(low, high) if low and high else 0.0
 
 
 def blocks_of(own: Sequence[Record]) -> list[int]:

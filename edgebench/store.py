@@ -150,7 +150,8 @@ def open_run(path: Path) -> RunFolder:
     with _reading(path):
         if not path.is_dir():
             others = _runs(path.parent)
-            fix = did_you_mean(path.name, others) if others else "Make a run with: edgebench run"
+            nowhere = "Give the path of the run, or the folder of all runs as --results; a new one: edgebench run"
+            fix = did_you_mean(path.name, others) if others else nowhere
             raise StoreError(f"There is no results folder {path}.", fix)
         if not _is_run(path):
             inside = _runs(path)

@@ -23,10 +23,17 @@ Exit codes: 0 all cells ok, 1 some cells failed, 2 bad input or interrupted.
 """
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=MAIN_EXAMPLES)
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=MAIN_EXAMPLES,
+)
 @click.version_option(version("edgebench"), prog_name="edgebench")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Compress a network, compile it for every edge runtime, measure it here or on a board, and compare."""
+    if context.invoked_subcommand is None:
+        say(context.get_help())
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -139,6 +139,15 @@ def test_a_noisy_cell_keeps_its_samples_and_loses_its_figures() -> None:
     assert load.value == pytest.approx(0.1)
 
 
+def test_a_row_without_a_ratio_is_withheld_too_where_its_own_interval_is_wide() -> None:
+    alone = work("alone")
+    (result,) = conclude({"alone": campaign(alone, 1.0, seed=1, noise=0.2)}, alone)
+    assert result.noise["state"] == "noisy"
+    assert "narrow enough" in result.noise["why"]
+    (steady,) = conclude({"alone": campaign(alone, 1.0, seed=1)}, alone)
+    assert steady.noise["state"] == "valid"
+
+
 def test_throttling_during_a_slice_is_never_valid() -> None:
     made = work()
     records = [record(made, 0)]

@@ -467,3 +467,9 @@ def test_a_board_without_pandas_still_has_tables(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(MissingRuntime) as caught:
         table.to_pandas()
     assert "edgebench[report]" in caught.value.fix
+
+
+@pytest.mark.parametrize(("latency", "said"), [(2.5e-6, "processor's cache"), (1e-3, "may remember answers")])
+def test_of_a_call_that_is_shorter_than_any_lookup_no_memory_is_suspected(latency: float, said: str) -> None:
+    effective = Options(repeating={"value": 1.2, "low": 1.15, "high": 1.25})
+    assert said in markdown.render(build(RUN, [good(latency=latency, effective=effective)]))
