@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,8 +84,9 @@ def prepare(plan: Plan, device: Device) -> Prepared:
     backends = {name: plugins.backend(name) for name in plan.backends}
     if device.profile.transport == "local":
         fitting.check_threads(plan.threads)
-        for backend in backends.values():
-            _require(backend)
+        with ThreadPoolExecutor() as several:  # each imports its runtime in a process of its own
+            for _ in several.map(_require, backends.values()):
+                pass
     plans.check_backend_options(plan, backends)
     for name in plan.metrics:  # an unknown one is refused now
         plugins.load("edgebench.metrics", name)

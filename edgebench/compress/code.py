@@ -49,10 +49,18 @@ def of(thing: Any) -> str:
     return _digest(seen, root)
 
 
-def _imports(path: Path, root: Path) -> Iterator[str]:
-    """Every module name that a file may import, functions' own imports included."""
-    package = path.relative_to(root).parent.parts
-    for node in ast.walk(ast.parse(path.read_bytes())):
+def _imports(path: Path, root: Path) -> tuple[str, ...]:
+    return _imported(path.read_bytes(), path.relative_to(root).parent.parts)
+
+
+@lru_cache(maxsize=1024)
+def _imported(text: bytes, package: tuple[str, ...]) -> tuple[str, ...]:
+    """Every module name that a file of a package may import, functions' own imports included. Each step asks again."""
+    return tuple(_named(ast.parse(text), package))
+
+
+def _named(tree: ast.Module, package: tuple[str, ...]) -> Iterator[str]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
