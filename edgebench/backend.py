@@ -123,7 +123,7 @@ class Backend(ABC):
     fork_safe: ClassVar[bool] = False
     """True if a process may import `module`, then fork, and the children open sessions: no threads, no device touched.
 
-    It saves the import of a heavy runtime in every generation but the first worker's.
+    It saves the import of a heavy runtime in every worker but the first of a generation.
     """
 
     extra: ClassVar[str] = ""

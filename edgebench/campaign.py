@@ -12,7 +12,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -77,18 +76,14 @@ class Campaign:
 
     def _check_all(self) -> None:
         """Check every cell, as many at once as there are CPUs: what counts is answers and memory, and no time."""
-        with ThreadPoolExecutor(os.cpu_count() or 1) as several:
-            for _ in several.map(self._check_one, list(self.ensemble.alive)):
-                pass  # for the exceptions
-
-    def _check_one(self, track: Track) -> None:
-        self.ensemble.note(f"check {track.label}")
-        self.ensemble.guarded(track, self.ensemble.start)
-        if track in self.ensemble.alive:
-            self.ensemble.guarded(track, self._check)
+        self.ensemble.crew.open_nurseries([t.work.cell.backend for t in self.ensemble.alive])
+        self.ensemble.together(list(self.ensemble.alive), self._check)
+        self.ensemble.crew.end_generation()
 
     def _check(self, track: Track) -> None:
         """Generation 0: load and memory first, then the accuracy of the whole data set and the gate, in a worker of its own."""
+        self.ensemble.note(f"check {track.label}")
+        self.ensemble.start(track)
         expected = self.scratch / f"expected-{list(self.ensemble.tracks).index(track.id)}.npz"
         track.prepared(0)
         track.open()
@@ -104,7 +99,7 @@ class Campaign:
         self.ensemble.step(f"checked {track.label}")
 
     def _weigh_all(self) -> None:
-        """Workers for memory alone, where too few were started from nothing; at once, for memory minds no neighbour."""
+        """Workers for memory alone, where few generations were asked for; at once, for memory minds no neighbour."""
         cores = os.cpu_count() or 1
         for _ in range(self.job.protocol.memory_processes):
             lacking = [

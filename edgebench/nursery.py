@@ -2,8 +2,11 @@
 
 Starting workers is most of a campaign's time, and importing a framework is most of a start. A nursery is a fresh process
 (own memory layout) for each generation; the workers it forks share its imports and nothing else: each loads its own model
-and makes its own threads. Only backends that say `fork_safe` are treated so, and import time, load time and memory come
-from the check generation, whose workers are started from nothing.
+and makes its own threads. It imports the runtime of backends that say `fork_safe`, and numpy alone for the others, whose workers
+go on from there by themselves.
+
+What a worker tells is what a process started from nothing would tell: the import was timed in the nursery, and a fork touches
+the pages of the libraries that its nursery had in memory before its memory is looked at (devices/pages.py).
 
 The campaign passes the worker's three file descriptors over a Unix socket; the answers are the pid, and later the exit
 status.
@@ -12,6 +15,7 @@ status.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -21,10 +25,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
-from edgebench import lines, plugins
+from edgebench import lines, plugins, worker
+from edgebench.devices import pages
 from edgebench.lines import Child, ChildDied
 
 START_SECONDS = 120.0
@@ -35,12 +41,12 @@ class Crew:
 
     def __init__(self, draw: random.Random, adopt: Callable[[int], None], memory_limit: int | None) -> None:
         self._draw, self._adopt, self._memory_limit = draw, adopt, memory_limit
-        self._nurseries: dict[str, Nursery] = {}
-        self._coming: dict[str, Nursery] = {}
+        self._open: dict[str, Nursery] = {}
+        self._spare: dict[str, Nursery] = {}
 
-    def start(self, backend: str, *, from_nothing: bool = False) -> Child:
+    def start(self, backend: str) -> Child:
         """A fresh worker for a cell of this backend. Raises ChildDied when its nursery could not import the runtime."""
-        nursery = None if from_nothing else self._nurseries.get(backend)
+        nursery = self._open.get(imports_of(backend))
         if nursery is not None:
             child = nursery.fork(self._memory_limit)
         else:
@@ -50,45 +56,45 @@ class Crew:
         return child
 
     def open_nurseries(self, backends: Sequence[str]) -> None:
-        """One for each runtime that several workers will need. New ones every generation: each has its own layout."""
-        for name in self._worth_one(backends):
-            self._nurseries[name] = self._coming.pop(name) if name in self._coming else self._new(name)
+        """One for each import that several workers need, new ones every generation: each has its own layout.
 
-    def prepare_nurseries(self, backends: Sequence[str]) -> None:
-        """Let those of the next generation import already, while this one warms up; `quiet` waits for the end of it."""
-        for name in self._worth_one(backends):
-            if name not in self._coming:
-                self._coming[name] = self._new(name)
-
-    def quiet(self) -> None:
-        """Wait until no nursery is importing any more: nothing of ours may run beside a slice."""
-        for nursery in self._coming.values():
+        Waits until all have imported: nothing of ours may run beside a slice. An import keeps one CPU busy, so where there are
+        more the next generation's is made beside it.
+        """
+        needed = [imports_of(name) for name in backends] if pages.can_tell() else []
+        for module in sorted({m for m in needed if needed.count(m) > 1} - set(self._open)):
+            spare = self._spare.pop(module, None)
+            self._open[module] = spare or self._new(module)
+            if spare is None and (os.cpu_count() or 1) > 1:
+                self._spare[module] = self._new(module)
+        for nursery in [*self._open.values(), *self._spare.values()]:
             nursery.wait_until_ready()
 
-    def _worth_one(self, backends: Sequence[str]) -> list[str]:
-        kinds = {name: plugins.backend(name) for name in set(backends) if backends.count(name) > 1}
-        return sorted(name for name, kind in kinds.items() if kind.fork_safe and kind.module)
-
-    def _new(self, name: str) -> Nursery:
-        return Nursery(plugins.backend(name).module, self._padded())
-
-    def has_nursery(self, backend: str) -> bool:
-        return backend in self._nurseries
+    def _new(self, module: str) -> Nursery:
+        nursery = Nursery(module, self._padded())
+        self._adopt(nursery.pid)
+        return nursery
 
     def end_generation(self) -> None:
-        for nursery in self._nurseries.values():
+        for nursery in self._open.values():
             nursery.close()
-        self._nurseries.clear()
+        self._open.clear()
 
     def close(self) -> None:
         self.end_generation()
-        for nursery in self._coming.values():
+        for nursery in self._spare.values():
             nursery.close()
-        self._coming.clear()
+        self._spare.clear()
 
     def _padded(self) -> dict[str, str]:
         """An environment that makes the stack begin elsewhere: one memory layout must not decide a table."""
         return {**os.environ, "EDGEBENCH_PAD": "x" * self._draw.randrange(4096)}
+
+
+def imports_of(backend: str) -> str:
+    """What the nursery of a backend's workers imports."""
+    kind = plugins.backend(backend)
+    return kind.module if kind.fork_safe and kind.module else worker.PRELUDE
 
 
 class Nursery:
@@ -105,8 +111,14 @@ class Nursery:
             stderr=self._stderr,
             env=dict(env),
             pass_fds=[theirs.fileno()],
+            start_new_session=True,
         )
+        self._turn = threading.Lock()  # several cells are checked at once
         theirs.close()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def fork(self, memory_limit: int | None) -> Child:
         """A new worker. Raises ChildDied when the nursery itself is gone (its import failed, say)."""
@@ -114,8 +126,7 @@ class Nursery:
         stdout_read, stdout_write = os.pipe()
         stderr = tempfile.TemporaryFile()  # noqa: SIM115  (handed to the Child)
         try:
-            socket.send_fds(self._socket, [b'{"do": "fork"}'], [stdin_read, stdout_write, stderr.fileno()])
-            pid = self._ask(None)["pid"]
+            pid = self._ask({"do": "fork"}, [stdin_read, stdout_write, stderr.fileno()])["pid"]
         except (OSError, ValueError) as error:
             os.close(stdin_write)
             os.close(stdout_read)
@@ -139,12 +150,12 @@ class Nursery:
             return -9  # the nursery was killed, and its workers with it
         return None if code is None else int(code)
 
-    def _ask(self, message: Mapping[str, Any] | None) -> dict[str, Any]:
-        if message is not None:
-            self._socket.sendall(json.dumps(message).encode())
-        if not select.select([self._socket], [], [], START_SECONDS)[0]:
-            raise OSError("the nursery does not answer")
-        return dict(json.loads(self._socket.recv(4096)))
+    def _ask(self, message: Mapping[str, Any], fds: Sequence[int] = ()) -> dict[str, Any]:
+        with self._turn:
+            socket.send_fds(self._socket, [json.dumps(message).encode()], fds)
+            if not select.select([self._socket], [], [], START_SECONDS)[0]:
+                raise OSError("the nursery does not answer")
+            return dict(json.loads(self._socket.recv(4096)))
 
     def _last_words(self) -> str:
         self._stderr.seek(0)
@@ -182,10 +193,10 @@ def main() -> None:
     """The nursery's side: import, then fork on demand until the campaign hangs up."""
     lines.die_with_parent()
     link = socket.socket(fileno=int(sys.argv[2]))
-    from edgebench import worker  # what every worker needs, imported once
-
-    os.environ[worker.FORKED] = "1"
-    importlib.import_module(sys.argv[1])
+    importlib.import_module(worker.PRELUDE)
+    worker.imported(sys.argv[1])
+    gc.freeze()  # what is imported is no garbage: a collection in a worker need not look through it
+    had = pages.resident()
     while True:
         data, fds, _, _ = socket.recv_fds(link, 4096, 3)
         if not data:
@@ -195,7 +206,7 @@ def main() -> None:
             pid = os.fork()
             if pid == 0:
                 link.close()
-                _become_worker(fds, worker.main)
+                _become_worker(fds, had)
             for fd in fds:
                 os.close(fd)
             link.sendall(json.dumps({"pid": pid}).encode())
@@ -205,7 +216,7 @@ def main() -> None:
             link.sendall(b"{}")
 
 
-def _become_worker(fds: list[int], run: Any) -> None:
+def _become_worker(fds: list[int], had: Sequence[int]) -> None:
     """In the forked child: take over the three descriptors, run, and leave without the nursery's clean-up."""
     code = 1
     try:
@@ -214,7 +225,8 @@ def _become_worker(fds: list[int], run: Any) -> None:
             os.dup2(theirs, ours)
             os.close(theirs)
         sys.stdin, sys.stderr = os.fdopen(0, "r"), os.fdopen(2, "w", buffering=1)
-        run()
+        pages.touch(had)
+        worker.main()
         code = 0
     except SystemExit as ending:
         code = ending.code if isinstance(ending.code, int) else 1

@@ -66,7 +66,7 @@ class Sampling:
         todo = list(tracks)
         for i in range(1, p.most_generations + 1):
             began = measure.monotonic()
-            self._generation(first + i, attempt, todo, last=i >= p.most_generations)
+            self._generation(first + i, attempt, todo)
             seconds = measure.monotonic() - began
             open_ratios = {t.id: w for t in self.ensemble.still(tracks) if (w := self._half_width(t)) is not None}
             widths.append(list(open_ratios.values()))
@@ -111,25 +111,17 @@ class Sampling:
         budget = self.protocol.budget_seconds
         return budget is None or measure.monotonic() - self._started + needed <= budget
 
-    def _generation(self, generation: int, attempt: int, tracks: Sequence[Track], last: bool) -> None:
+    def _generation(self, generation: int, attempt: int, tracks: Sequence[Track]) -> None:
         ensemble, crew = self.ensemble, self.ensemble.crew
         todo = [t for t in ensemble.still(tracks) if not ensemble.book.has(t.id, generation)]
         # Who starts first may get the better memory: by lot, so that it stays no difference between cells.
         todo = ensemble.random.sample(todo, len(todo))
-        names = [t.work.cell.backend for t in todo]
-        crew.open_nurseries(names)
-        heavy = self._to_weigh(todo)
-        # A nursery takes as long as its runtime's import: the workers that start from nothing import meanwhile.
-        for track in sorted(todo, key=lambda t: t not in heavy and crew.has_nursery(t.work.cell.backend)):
-            ensemble.guarded(track, partial(ensemble.start, from_nothing=track in heavy))
-        for step in (lambda t: t.prepared(generation, attempt), Track.open):
-            for track in ensemble.still(todo):
-                ensemble.guarded(track, step)
-        if not last:
-            crew.prepare_nurseries(names)
+        crew.open_nurseries([t.work.cell.backend for t in todo])
+        for track in todo:
+            ensemble.guarded(track, ensemble.start)
+        ensemble.together(todo, partial(_open, generation=generation, attempt=attempt))
         ensemble.watch.cool()
         self._warm(todo)
-        crew.quiet()
         for _ in range(self.protocol.rounds):
             for track in ensemble.random.sample(ensemble.still(todo), len(ensemble.still(todo))):
                 ensemble.guarded(track, self._slice)
@@ -138,29 +130,11 @@ class Sampling:
         self._close(todo, f"generation {blocks.shown(generation)}")
         crew.end_generation()
 
-    def _to_weigh(self, todo: Sequence[Track]) -> list[Track]:
-        """A few of the cells whose memory too few processes have told yet: a forked worker cannot tell it."""
-        lacking = [
-            t
-            for t in todo
-            if self.ensemble.crew.has_nursery(t.work.cell.backend)
-            and 0 < self.ensemble.weighed(t) < self.protocol.memory_processes
-        ]
-        return lacking[: os.cpu_count() or 1]
-
     def _warm(self, todo: Sequence[Track]) -> None:
         """Rouse as many at once as there are cores for; whether each runs steadily is then looked at alone."""
-        waiting = self.ensemble.still(todo)
-        cores = os.cpu_count() or 1
-        while waiting:
-            together = max(1, cores // max(t.work.cell.threads for t in waiting))
-            group, waiting = waiting[:together], waiting[together:]
-            for track in group:
-                self.ensemble.guarded(track, lambda t: t.send({"do": "rouse"}))
-            for track in self.ensemble.still(group):
-                self.ensemble.guarded(track, _note_answer)
+        self.ensemble.together(todo, partial(_note_answer, what="rouse"))
         for track in self.ensemble.still(todo):
-            self.ensemble.guarded(track, lambda t: t.current.update(t.ask({"do": "warm"})))
+            self.ensemble.guarded(track, partial(_note_answer, what="warm"))
 
     def _slice(self, track: Track) -> None:
         self._settle(track)
@@ -191,8 +165,13 @@ class Sampling:
             before = now
 
 
-def _note_answer(track: Track) -> None:
-    track.current.update(track.answered())
+def _open(track: Track, generation: int, attempt: int) -> None:
+    track.prepared(generation, attempt)
+    track.open()
+
+
+def _note_answer(track: Track, what: str) -> None:
+    track.current.update(track.ask({"do": what}))
 
 
 def cpu_ns(pid: int) -> int:

@@ -43,6 +43,7 @@ class LiteRtBackend(Backend):
         **FALLBACK,
     }
     module = "ai_edge_litert.interpreter"
+    fork_safe = True
     extra = "edgebench[litert]"
     distributions = ("ai-edge-litert", "litert-torch", "litert-converter", "ai-edge-quantizer")
 

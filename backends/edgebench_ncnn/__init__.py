@@ -43,6 +43,7 @@ class NcnnBackend(Backend):
     precisions = {"fp32": "ncnn", "fp16": "ncnn-fp16"}
     refused = {"int8": "no wheel carries ncnn's quantization tools, ncnn2table and ncnn2int8"}
     module = "ncnn"
+    fork_safe = True
     extra = "edgebench[ncnn]"
     distributions = ("ncnn", "pnnx")
 

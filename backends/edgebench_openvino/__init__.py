@@ -72,6 +72,7 @@ class OpenVinoBackend(Backend):
         "model_cache": "true: the compiled network is kept, to load sooner; false (default): compiled on each load",
     }
     module = "openvino"
+    fork_safe = True
     extra = "edgebench[openvino]"
     distributions = ("openvino", "nncf")
 
