@@ -13,6 +13,7 @@ from functools import partial
 
 from edgebench import blocks, figures, measure, stats
 from edgebench.ensemble import Ensemble
+from edgebench.metrics.latency import slice_medians
 from edgebench.track import Track
 
 SETTLE_STEP, SETTLE_CAP = 0.01, 0.1
@@ -122,13 +123,19 @@ class Sampling:
         ensemble.together(todo, partial(_open, generation=generation, attempt=attempt))
         ensemble.watch.cool()
         self._warm(todo)
-        for _ in range(self.protocol.rounds):
-            for track in ensemble.random.sample(ensemble.still(todo), len(ensemble.still(todo))):
-                ensemble.guarded(track, self._slice)
+        self._rounds(todo)
         for track in ensemble.still(todo):
             ensemble.guarded(track, self._repeat)
         self._close(todo, f"generation {blocks.shown(generation)}")
         crew.end_generation()
+
+    def _rounds(self, todo: Sequence[Track]) -> None:
+        """Every cell once in each; those whose slices disagree have some more, and nothing that was taken is dropped."""
+        p, ensemble = self.protocol, self.ensemble
+        for number in range(max(p.rounds, p.most_rounds)):
+            turns = [t for t in ensemble.still(todo) if number < p.rounds or not _settled(t)]
+            for track in ensemble.random.sample(turns, len(turns)):
+                ensemble.guarded(track, self._slice)
 
     def _warm(self, todo: Sequence[Track]) -> None:
         """Rouse as many at once as there are cores for; whether each runs steadily is then looked at alone."""
@@ -168,6 +175,10 @@ class Sampling:
 def _open(track: Track, generation: int, attempt: int) -> None:
     track.prepared(generation, attempt)
     track.open()
+
+
+def _settled(track: Track) -> bool:
+    return stats.is_settled(slice_medians(track.current, track.work.cell.threads))
 
 
 def _note_answer(track: Track, what: str) -> None:

@@ -209,6 +209,8 @@ class Protocol:
     block_cells: int = 8
     """More cells than this are measured in several blocks that share an anchor cell."""
     rounds: int = 4
+    most_rounds: int = 8
+    """A cell whose slices of a generation disagree is given more of them, up to so many."""
     slice_seconds: float = 0.1
     slice_inferences: int = 5
     slice_drop: int = 2
@@ -242,6 +244,7 @@ QUICK = Protocol(
     most_generations=2,
     block_cells=64,
     rounds=2,
+    most_rounds=2,
     slice_seconds=0.05,
     slice_inferences=13,
     rouse_seconds=0.06,

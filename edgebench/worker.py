@@ -30,7 +30,7 @@ from typing import IO, Any
 
 from edgebench import lines, measure, plugins
 from edgebench.backend import Backend, ModelError, Session, TensorSpec
-from edgebench.devices.evidence import SampleEvidence, SliceEvidence
+from edgebench.devices.evidence import Canaries, SampleEvidence, SliceEvidence
 from edgebench.errors import DataError, EdgebenchError, MissingRuntime, did_you_mean
 from edgebench.metrics import Subject, memory
 from edgebench.metrics.accuracy import relative_error
@@ -60,6 +60,7 @@ class Worker:
         self.turn = 0
         self.evidence: measure.Evidence = lambda: ()
         self.refresh: Callable[[], None] = lambda: None
+        self.canaries: Canaries
 
     def prepare(self, message: dict[str, Any]) -> dict[str, Any]:
         self.work = from_json(Work, message["work"])
@@ -133,6 +134,7 @@ class Worker:
         # The file descriptors of the threads are opened now: the runtime has made its pool by the first inference.
         sample = SampleEvidence()
         self.refresh = sample.refresh
+        self.canaries = Canaries()
         self.evidence = lambda: (time.process_time_ns(), *sample.read())
         gc.collect()
         gc.freeze()
@@ -154,6 +156,7 @@ class Worker:
             first=self.turn,
         )
         after, end = around.snapshot(), measure.epoch()
+        canaries = self.canaries.sing(measure.now_ns)
         self.turn = (taken.last_buffer + 1) % len(self.thunks)
         self._check_timed(taken)
         return {
@@ -162,7 +165,7 @@ class Worker:
                 "wall_ns": taken.wall_ns,
                 "drop": min(p.slice_drop * self.group, len(taken.wall_ns) - 1),
                 "groups": taken.groups,
-                "evidence": around.difference(before, after),
+                "evidence": {**around.difference(before, after), "canaries": canaries},
             }
         }
 

@@ -5,6 +5,7 @@ the inputs of a sample, flattened and joined; numpy.random.default_rng((seed, k)
 distribution. So the right answers are known, and a wrong one is caught. `behave` may hold
 
     sleep, spin, slow    wait so many seconds, count to so many, both times `slow`, in each inference
+    sway                 be slower by this share in every other spell of calls
     memory               hold so many bytes while open
     threads, precision   say that this was in force, whatever was asked
     wrong                add a relative error of this size to the answers
@@ -97,8 +98,9 @@ class FakeSession(Session):
         return answers
 
     def _work(self) -> None:
+        spell = self._runs // SPELL % 2 * self._behave.get("sway", 0.0)
         if self._sleep:
-            threading.Event().wait(self._sleep)
+            threading.Event().wait(self._sleep * (1 + spell))
         for _ in range(self._spin):
             pass
 
@@ -180,4 +182,19 @@ MISCHIEF: Mapping[str, Callable[[], None]] = {
     "hang_at": _hang,
     "eat_at": _eat,
 }
-KNOWN = {"sleep", "spin", "slow", "memory", "threads", "precision", "wrong", "cached", "remembers", "after", *MISCHIEF}
+SPELL = 25
+"""With `sway`, so many calls in a row are slower by that share, and then as many are not."""
+KNOWN = {
+    "sleep",
+    "spin",
+    "slow",
+    "sway",
+    "memory",
+    "threads",
+    "precision",
+    "wrong",
+    "cached",
+    "remembers",
+    "after",
+    *MISCHIEF,
+}

@@ -24,6 +24,10 @@ FEW_PROCESSES, LEAST_HALF_WIDTH = 3, 0.02
 interval is at least as wide as the band within which two latencies are called the same."""
 
 
+Call = tuple[int, bool, bool]
+"""Wall time in nanoseconds, whether it ran undisturbed, and whether so did the one before it too."""
+
+
 @dataclass(frozen=True)
 class Generation:
     """One worker process's samples, judged. Times in seconds."""
@@ -48,31 +52,20 @@ class Generation:
 
 def judge(record: Record, threads: int, isolated: bool = False) -> Generation | None:
     """Sort a generation's samples; None when it holds none (a check, a scenario)."""
-    walls: list[int] = []
-    clean: list[bool] = []
-    after: list[bool] = []
+    calls: list[Call] = []
     steal = 0.0
     throttled = False
     for taken in record["slices"]:
-        drop = taken.get("drop", 0)
         evidence = taken.get("evidence", {})
-        mask = clean_groups(taken, threads)
-        follows = stats.after_clean(mask)
-        per_call = [
-            (m, f)
-            for (m, f), group in zip(zip(mask, follows, strict=True), taken["groups"], strict=True)
-            for _ in range(group[0])
-        ]
-        walls += taken["wall_ns"][drop:]
-        clean += [m for m, _ in per_call[drop:]]
-        after += [f for _, f in per_call[drop:]]
+        calls += calls_of(taken, threads)
         steal += evidence.get("steal_s") or 0.0
         throttled = throttled or any((evidence.get("throttle") or {}).values())
+    walls = [wall for wall, _, _ in calls]
     if not walls:
         return None
     seconds = sum(walls) / 1e9
-    good = [w for w, m in zip(walls, clean, strict=True) if m]
-    best = [w for w, m in zip(walls, after, strict=True) if m]
+    good = [wall for wall, clean, _ in calls if clean]
+    best = [wall for wall, _, after in calls if after]
     everything = isolated and len(good) >= ISOLATED_CLEAN_SHARE * len(walls)
     return Generation(
         number=int(record["generation"]),
@@ -85,6 +78,25 @@ def judge(record: Record, threads: int, isolated: bool = False) -> Generation | 
         steal=steal / seconds if seconds else 0.0,
         throttled=throttled,
     )
+
+
+def calls_of(taken: Record, threads: int) -> list[Call]:
+    """The calls of a slice that count, each with its evidence."""
+    mask = clean_groups(taken, threads)
+    of_groups = zip(mask, stats.after_clean(mask), taken["groups"], strict=True)
+    evidence = [(clean, after) for clean, after, group in of_groups for _ in range(group[0])]
+    walls, drop = taken["wall_ns"], taken.get("drop", 0)
+    return [(wall, *found) for wall, found in zip(walls[drop:], evidence[drop:], strict=True)]
+
+
+def slice_medians(record: Record, threads: int) -> list[float]:
+    """What each slice of a generation says, in nanoseconds: of its clean calls, or of all where few are clean."""
+    out = []
+    for taken in record["slices"]:
+        calls = calls_of(taken, threads)
+        clean = [wall for wall, clean, _ in calls if clean]
+        out.append(stats.median(clean if len(clean) >= LEAST_CLEAN else [wall for wall, _, _ in calls]))
+    return out
 
 
 def clean_groups(taken: Record, threads: int) -> list[bool]:

@@ -20,6 +20,7 @@ FAST = Protocol(
     least_generations=2,
     most_generations=2,
     rounds=2,
+    most_rounds=2,
     slice_seconds=0.02,
     rouse_seconds=0.02,
     warmup_seconds=0.02,
@@ -97,6 +98,17 @@ def test_a_cell_that_works_has_all_its_figures(tmp_path: Path) -> None:
     records = [e["record"] for e in events if e["event"] == "record"]
     assert sorted(r["generation"] for r in records) == [0, 1, 2]
     assert all(len(r["slices"]) == FAST.rounds for r in records if r["generation"])
+
+
+def test_a_cell_whose_slices_disagree_is_given_more_of_them(tmp_path: Path) -> None:
+    protocol = replace(FAST, rounds=4, most_rounds=7, slice_seconds=0.05)
+    works = [work(tmp_path, "even", {"sleep": 0.004}), work(tmp_path, "uneven", {"sleep": 0.004, "sway": 0.2})]
+    _, events = campaign(works, protocol, ("latency",))
+    records = [e["record"] for e in events if e["event"] == "record" and e["record"]["generation"] > 0]
+    rounds = {w.cell.recipe: [len(r["slices"]) for r in records if r["cell"] == w.cell.id] for w in works}
+    assert max(rounds["even"]) == 4
+    assert max(rounds["uneven"]) > 4
+    assert max(rounds["uneven"]) <= 7
 
 
 MISCHIEF = {

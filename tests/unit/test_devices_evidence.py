@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgebench.devices.evidence import SampleEvidence, SliceEvidence
+from edgebench.devices.evidence import Canaries, SampleEvidence, SliceEvidence
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data/sysfs"))
 import boards
@@ -123,6 +123,13 @@ def test_a_slice_on_this_machine() -> None:
     found = evidence.difference(before, evidence.snapshot())
     assert set(found) == {"steal_s", "others_s", "pressure_us", "khz", "celsius", "throttle"}
     assert found["others_s"] is None or found["others_s"] >= 0
+
+
+def test_the_canaries_do_some_work_and_not_much() -> None:
+    canaries = Canaries()
+    sung = [canaries.sing(time.perf_counter_ns) for _ in range(20)]
+    assert min(s["hash_ns"] for s in sung) > 10_000
+    assert 100_000 < min(s["copy_ns"] for s in sung) < 50_000_000
 
 
 def stat(root: Path, busy: int, steal: int, pressure: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edgebench import figures, stats
-from edgebench.metrics.latency import Latency, judge, timed
+from edgebench.metrics.latency import Latency, judge, slice_medians, timed
 from edgebench.schema import DEFAULT, Artifact, Cell, Options, Result, Work
 
 ARTIFACT = Artifact(format="onnx", path="m.onnx", sha256="0", size=1000)
@@ -82,6 +82,19 @@ def test_a_slice_from_which_the_hypervisor_took_time_has_no_clean_sample() -> No
     assert found is not None
     assert found.clean == 0
     assert found.median is None
+
+
+def test_a_slice_says_the_median_of_its_clean_calls_or_of_all_where_few_are_clean() -> None:
+    clean_first = taken([1_000] * 6 + [9_000] * 8, [0] * 6 + [5_000_000] * 8)
+    few = taken([1_000] * 3 + [9_000] * 4, [0] * 3 + [5_000_000] * 4)
+    assert slice_medians(record(work(), 1, clean_first, few), threads=1) == [1_000, 9_000]
+
+
+def test_canaries_are_told_as_how_much_longer_than_the_fastest_they_took() -> None:
+    sung = [{"hash_ns": h, "copy_ns": 2_000_000} for h in (100, 120, 150)]
+    one = record(work(), 1, *(taken([1] * 5, canaries=c) for c in sung))
+    assert figures.canaries([one]) == pytest.approx({"hash": 0.2, "copy": 0.0})
+    assert figures.canaries([record(work(), 1, taken([1] * 5))]) == {}
 
 
 def test_the_last_attempt_counts_and_the_check_does_not() -> None:

@@ -49,6 +49,33 @@ def test_steady_within_two_percent() -> None:
     assert not stats.is_steady(100.0, 60.0)
 
 
+def test_slices_settle_when_three_in_four_agree_with_the_middle_one() -> None:
+    assert stats.is_settled([100.0, 101.0, 99.0, 130.0])
+    assert not stats.is_settled([100.0, 100.0, 130.0, 130.0])
+    assert not stats.is_settled([151.0, 122.8, 145.7, 122.5])
+    assert stats.is_settled([100.0, 130.0, 130.0, *[100.0] * 5])
+    assert not stats.is_settled([100.0, 112.0])
+    assert stats.is_settled([100.0])
+
+
+def test_giving_more_slices_where_they_disagree_takes_no_side() -> None:
+    """Spells of slowness that hit one slice in six; the median of medians is off less often, and by chance neither way."""
+    draw = random.Random(0)
+
+    def generation(most: int) -> float:
+        medians: list[float] = []
+        while len(medians) < 4 or (len(medians) < most and not stats.is_settled(medians)):
+            medians.append(draw.gauss(100, 0.5) * (1.25 if draw.random() < 1 / 6 else 1.0))
+        return stats.median(medians)
+
+    four, more = ([generation(most) for _ in range(4000)] for most in (4, 8))
+    off = [sum(abs(g - 100) > 3 for g in each) / 4000 for each in (four, more)]
+    assert off[0] > 0.1
+    assert off[1] < off[0] / 3
+    even = [g for g in more if abs(g - 100) < 3]
+    assert abs(stats.median(even) - 100) < 0.2
+
+
 # verdicts
 
 
