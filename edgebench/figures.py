@@ -232,6 +232,7 @@ def noise(work: Work, book: Book) -> dict[str, Any]:
         "clean_share": clean / calls if calls else None,
         "all_median": stats.geometric_mean([g.all_median for g in judged]) if judged else None,
         "generations": len(judged),
+        "unsettled": sum(not g.settled for g in judged),
         "attempts": 1 + max((r.get("attempt", 0) for r in own), default=0),
         "steal": sum(g.steal for g in judged) / len(judged) if judged else None,
         "blocks": blocks_of(own),

@@ -75,11 +75,14 @@ class Sampling:
             verdict = stats.stopping(
                 widths, target=p.half_width, least=p.least_generations, spent=spent, cap=p.cell_seconds
             )
-            if verdict != "go on" or not self._time_left(seconds):
+            lacking = [t for t in self.ensemble.still(tracks) if self._usable(t, attempt) < p.least_generations]
+            if verdict == "capped" or (verdict == "reached" and not lacking) or not self._time_left(seconds):
                 break
             if i >= p.least_generations:
                 # More time goes where the intervals are widest: cells that are known well enough rest.
-                wide = [t for t in self.ensemble.still(tracks) if open_ratios.get(t.id, 0.0) > p.half_width]
+                wide = [
+                    t for t in self.ensemble.still(tracks) if t in lacking or open_ratios.get(t.id, 0.0) > p.half_width
+                ]
                 todo = self._with_baselines(wide) or todo
             self._estimate(i, seconds, max(widths[-1], default=0.0))
 
@@ -103,6 +106,11 @@ class Sampling:
         rung = figures.rung_of(self.ensemble.environment)
         comparison = figures.compare(track.work, self.ensemble.book, rung)
         return None if comparison is None else figures.half_width(comparison)
+
+    def _usable(self, track: Track, attempt: int) -> int:
+        """How many generations of this attempt gave a median."""
+        rung = figures.rung_of(self.ensemble.environment)
+        return len(figures.generations(self.ensemble.book, track.id, track.work.cell.threads, rung, attempt))
 
     def _with_baselines(self, tracks: Sequence[Track]) -> list[Track]:
         ids = {t.id for t in tracks} | {t.work.baseline for t in tracks}

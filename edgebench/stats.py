@@ -282,12 +282,17 @@ def is_steady(earlier: float, later: float, tolerance: float = 0.02) -> bool:
     return abs(later - earlier) < tolerance * earlier
 
 
+LEAST_SLICES = 4
+
+
 def is_settled(medians: Sequence[float], tolerance: float = 0.05, share: float = 0.75) -> bool:
     """Whether at least `share` of a generation's slices lie within `tolerance` of the middle one (item 6).
 
     A neighbour of a virtual machine slows a core for a slice or two and leaves no trace in any counter. One slice of four
-    hardly moves the median of all calls; two make it theirs.
+    hardly moves the median of all calls; two make it theirs. Fewer than four cannot say.
     """
+    if len(medians) < LEAST_SLICES:
+        return True
     middle = median(medians)
     return sum(abs(m - middle) <= tolerance * middle for m in medians) >= share * len(medians)
 

@@ -41,10 +41,16 @@ class Generation:
     after_clean_median: float | None
     steal: float
     throttled: bool
+    settled: bool = True
 
     @property
     def median(self) -> float | None:
-        """What the generation says: the clean median, or that of the samples after a clean one where few were clean."""
+        """What the generation says: the clean median, or that of the samples after a clean one where few were clean.
+
+        Nothing where its slices disagree to the end: something came and went beside it, and another is measured instead.
+        """
+        if not self.settled:
+            return None
         if self.clean_median is not None and self.clean >= 0.5 * self.calls:
             return self.clean_median
         return self.after_clean_median or self.clean_median
@@ -77,6 +83,7 @@ def judge(record: Record, threads: int, isolated: bool = False) -> Generation | 
         after_clean_median=stats.median(best) / 1e9 if len(best) >= LEAST_CLEAN else None,
         steal=steal / seconds if seconds else 0.0,
         throttled=throttled,
+        settled=stats.is_settled(slice_medians(record, threads)),
     )
 
 

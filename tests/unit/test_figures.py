@@ -90,6 +90,18 @@ def test_a_slice_says_the_median_of_its_clean_calls_or_of_all_where_few_are_clea
     assert slice_medians(record(work(), 1, clean_first, few), threads=1) == [1_000, 9_000]
 
 
+def test_a_generation_whose_slices_disagree_says_nothing_and_is_counted() -> None:
+    made = work()
+    torn = record(made, 6, *(taken([1_000_000 * k] * 20) for k in (1, 1, 2, 2, 1, 2, 1, 2)))
+    (result,) = conclude({"base": [*campaign(made, 1.0, seed=1, generations=5), torn]}, made)
+    assert result.noise["unsettled"] == 1
+    assert result.noise["generations"] == 6
+    latency = result.get("latency")
+    assert latency is not None
+    assert len(latency.samples) == 5
+    assert latency.value == pytest.approx(1e-3, rel=0.01)
+
+
 def test_canaries_are_told_as_how_much_longer_than_the_fastest_they_took() -> None:
     sung = [{"hash_ns": h, "copy_ns": 2_000_000} for h in (100, 120, 150)]
     one = record(work(), 1, *(taken([1] * 5, canaries=c) for c in sung))

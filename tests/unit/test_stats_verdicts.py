@@ -54,7 +54,7 @@ def test_slices_settle_when_three_in_four_agree_with_the_middle_one() -> None:
     assert not stats.is_settled([100.0, 100.0, 130.0, 130.0])
     assert not stats.is_settled([151.0, 122.8, 145.7, 122.5])
     assert stats.is_settled([100.0, 130.0, 130.0, *[100.0] * 5])
-    assert not stats.is_settled([100.0, 112.0])
+    assert stats.is_settled([100.0, 130.0, 200.0])
     assert stats.is_settled([100.0])
 
 
