@@ -17,7 +17,8 @@ from edgebench.schema import DEFAULT, Work
 from edgebench.testing import fake_artifact
 from tests.bars.common import FOLDER, campaign, work
 
-GENERATIONS = 520
+GENERATIONS = 260
+"""Some 45 campaigns of the default protocol, each with three pairs of equal networks."""
 SPIN = 120_000
 """Some 1.2 ms: what else a call does is a hundredth of it, so that 3 % more spinning is 3 % more time."""
 COPIES = ("a", "a again", "a once more")
@@ -38,8 +39,8 @@ def series() -> dict[str, list[float]]:
         path = fake_artifact(FOLDER / "fake", behave, name=name.replace(" ", "-").replace("%", "")).path
         works.append(work(Path(path), name, "fake", "fake"))
     protocol = replace(
-        DEFAULT, least_generations=GENERATIONS, most_generations=GENERATIONS, cell_seconds=1e9, warmup_seconds=0.1,
-        slice_seconds=0.04, attempts=1,
+        DEFAULT, least_generations=GENERATIONS, most_generations=GENERATIONS, cell_seconds=1e9, rouse_seconds=0.1,
+        warmup_seconds=0.04, warmup_window=0.02, slice_seconds=0.02, repeat_seconds=0.005, attempts=1,
     )  # fmt: skip
     _, records = campaign(works, protocol)
     out: dict[str, dict[int, float]] = {name: {} for name in networks}
