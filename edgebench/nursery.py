@@ -55,17 +55,17 @@ class Crew:
         self._adopt(child.pid)
         return child
 
-    def open_nurseries(self, backends: Sequence[str]) -> None:
+    def open_nurseries(self, backends: Sequence[str], *, more: bool = True) -> None:
         """One for each import that several workers need, new ones every generation: each has its own layout.
 
         Waits until all have imported: nothing of ours may run beside a slice. An import keeps one CPU busy, so where there are
-        more the next generation's is made beside it.
+        several and `more` generations will come, the next one's is made beside it.
         """
         needed = [imports_of(name) for name in backends] if pages.can_tell() else []
         for module in sorted({m for m in needed if needed.count(m) > 1} - set(self._open)):
             spare = self._spare.pop(module, None)
             self._open[module] = spare or self._new(module)
-            if spare is None and (os.cpu_count() or 1) > 1:
+            if more and spare is None and (os.cpu_count() or 1) > 1:
                 self._spare[module] = self._new(module)
         for nursery in [*self._open.values(), *self._spare.values()]:
             nursery.wait_until_ready()

@@ -67,7 +67,7 @@ class Sampling:
         todo = list(tracks)
         for i in range(1, p.most_generations + 1):
             began = measure.monotonic()
-            self._generation(first + i, attempt, todo)
+            self._generation(first + i, attempt, todo, more=i < p.least_generations)
             seconds = measure.monotonic() - began
             open_ratios = {t.id: w for t in self.ensemble.still(tracks) if (w := self._half_width(t)) is not None}
             widths.append(list(open_ratios.values()))
@@ -120,12 +120,12 @@ class Sampling:
         budget = self.protocol.budget_seconds
         return budget is None or measure.monotonic() - self._started + needed <= budget
 
-    def _generation(self, generation: int, attempt: int, tracks: Sequence[Track]) -> None:
+    def _generation(self, generation: int, attempt: int, tracks: Sequence[Track], *, more: bool) -> None:
         ensemble, crew = self.ensemble, self.ensemble.crew
         todo = [t for t in ensemble.still(tracks) if not ensemble.book.has(t.id, generation)]
         # Who starts first may get the better memory: by lot, so that it stays no difference between cells.
         todo = ensemble.random.sample(todo, len(todo))
-        crew.open_nurseries([t.work.cell.backend for t in todo])
+        crew.open_nurseries([t.work.cell.backend for t in todo], more=more)
         for track in todo:
             ensemble.guarded(track, ensemble.start)
         ensemble.together(todo, partial(_open, generation=generation, attempt=attempt))

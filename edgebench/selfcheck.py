@@ -16,8 +16,8 @@ from edgebench import measure, plugins, runner, stats
 from edgebench.devices import Device
 from edgebench.schema import Artifact, Cell, Job, Options, Protocol, Result, Work, from_json
 
-SPIN = 60_000
-"""Counted to in each inference: one to two milliseconds of pure processor time."""
+SPIN = 6_000
+"""Rounds of a hash in each inference: some milliseconds of pure processor time."""
 SLOWER = 1.05
 SPEC = {"name": "input", "dtype": "float32", "shape": [None, 8]}
 TIMER_READS = 20_000

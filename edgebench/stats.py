@@ -75,7 +75,10 @@ def beta_regularized(a: float, b: float, x: float) -> float:
 
 
 def _beta_fraction(a: float, b: float, x: float) -> float:
-    """The continued fraction DLMF 8.17.22, evaluated from the front by the modified Lentz method."""
+    """The continued fraction DLMF 8.17.22, evaluated from the front by the modified Lentz method.
+
+    Raises ArithmeticError where it does not converge: for parameters beyond some 1e8, which no count of samples reaches.
+    """
     tiny = 1e-300
     value = c = 1.0
     d = 0.0
@@ -89,8 +92,8 @@ def _beta_fraction(a: float, b: float, x: float) -> float:
         c = 1 + term / c or tiny
         value *= c * d
         if abs(c * d - 1) < 1e-15:
-            break
-    return value
+            return value
+    raise ArithmeticError(f"the incomplete beta function does not converge for a={a:g}, b={b:g}, x={x:g}")
 
 
 def t_tail(t: float, df: float) -> float:
@@ -398,7 +401,7 @@ def _status_by_share(e: CellEvidence, clean: int, share: float) -> tuple[CellSta
         return "noisy", f"only {share:.0%} of the samples ran undisturbed"
     if share < 0.5:
         if e.after_clean >= 50:
-            return "repaired", f"{share:.0%} of the samples ran undisturbed: allow another 5 %"
+            return "repaired", f"{share:.0%} of the samples ran undisturbed: its interval allows for another 5 %"
         return "noisy", f"only {e.after_clean} of 50 samples ran undisturbed after an undisturbed one"
     if clean < 50:
         return "noisy", f"only {clean} of 50 samples ran undisturbed"

@@ -4,7 +4,7 @@ The file is JSON: `inputs` and `outputs` as TensorSpecs, `seed`, and `behave`. O
 the inputs of a sample, flattened and joined; numpy.random.default_rng((seed, k)) draws its matrix from the normal
 distribution. So the right answers are known, and a wrong one is caught. `behave` may hold
 
-    sleep, spin, slow    wait so many seconds, count to so many, both times `slow`, in each inference
+    sleep, spin, slow    wait so many seconds, hash so many rounds, both times `slow`, in each inference
     sway                 be slower by this share in every other spell of calls
     memory               hold so many bytes while open
     threads, precision   say that this was in force, whatever was asked
@@ -18,6 +18,7 @@ distribution. So the right answers are known, and a wrong one is caught. `behave
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -101,8 +102,9 @@ class FakeSession(Session):
         spell = self._runs // SPELL % 2 * self._behave.get("sway", 0.0)
         if self._sleep:
             threading.Event().wait(self._sleep * (1 + spell))
-        for _ in range(self._spin):
-            pass
+        if self._spin:
+            # In one call of C on a few bytes: how fast a loop of Python runs differs by half from process to process.
+            hashlib.pbkdf2_hmac("sha256", b"edge", b"bench", self._spin)
 
     def _remembered(self, feeds: Feeds) -> bool:
         key = b"".join(feeds[spec.name].tobytes() for spec in self.inputs)

@@ -17,10 +17,10 @@ from edgebench.schema import DEFAULT, Work
 from edgebench.testing import fake_artifact
 from tests.bars.common import FOLDER, campaign, work
 
-GENERATIONS = 260
-"""Some 45 campaigns of the default protocol, each with three pairs of equal networks."""
-SPIN = 120_000
-"""Some 1.2 ms: what else a call does is a hundredth of it, so that 3 % more spinning is 3 % more time."""
+GENERATIONS = 220
+"""Some 38 campaigns of the default protocol, each with three pairs of equal networks."""
+SPIN = 6_000
+"""Some 1.3 ms: what else a call does is a hundredth of it, so that 3 % more spinning is 3 % more time."""
 COPIES = ("a", "a again", "a once more")
 SLOWED = {"slower by 3 %": 1.03, "slower by 5 %": 1.05}
 

@@ -102,6 +102,20 @@ def test_a_generation_whose_slices_disagree_says_nothing_and_is_counted() -> Non
     assert latency.value == pytest.approx(1e-3, rel=0.01)
 
 
+def test_the_interval_of_a_repaired_cell_allows_for_five_per_cent_more() -> None:
+    made = work()
+    calls = [1_000_000] * 40 + [3_000_000] * 60
+    delays = [0] * 40 + [2_000_000] * 60
+    records = [record(made, g, *(taken([w + g for w in calls], delays) for _ in range(4))) for g in range(1, 7)]
+    (result,) = conclude({"base": records}, made)
+    assert result.noise["state"] == "repaired"
+    latency = result.get("latency")
+    assert latency is not None
+    assert latency.interval is not None
+    assert latency.interval.low == pytest.approx(1e-3 / 1.05, rel=0.001)
+    assert latency.interval.high == pytest.approx(1e-3 * 1.05, rel=0.001)
+
+
 def test_canaries_are_told_as_how_much_longer_than_the_fastest_they_took() -> None:
     sung = [{"hash_ns": h, "copy_ns": 2_000_000} for h in (100, 120, 150)]
     one = record(work(), 1, *(taken([1] * 5, canaries=c) for c in sung))

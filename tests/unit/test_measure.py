@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable
 
 from edgebench import measure
@@ -135,3 +137,32 @@ def test_two_kinds_of_calls_are_timed_in_turn_without_their_making() -> None:
     assert order == ["fresh", "same", "same", "fresh"] * 2
     fresh, _ = measure.in_turn(maker("fresh", 70), maker("same", 50), clock, seconds=0.02, pairs=1)
     assert len(fresh) == 10
+
+
+def test_a_request_that_comes_while_another_is_served_counts_its_wait() -> None:
+    """Arrivals at 1, 2 and 20 ms, each served in 5 ms: the second waits for the first, the third for nobody."""
+    ms = 1_000_000
+    clock, slept = Clock(), []
+
+    def ticking() -> int:
+        clock.now += 1_000  # what looking at it takes, so that the last two milliseconds pass while spinning
+        return clock.now
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock.now += round(seconds * 1e9)
+
+    served = measure.serve([clock.work(5 * ms)], ticking, sleep, [1 * ms, 2 * ms, 20 * ms])
+    assert [round(ns / ms, 1) for ns in served.latency_ns] == [5.0, 9.0, 5.0]
+    assert [round(ns / ms, 1) for ns in served.service_ns] == [5.0, 5.0, 5.0]
+    assert max(served.late_ns) < 0.01 * ms
+    assert sum(slept) < 0.0075  # 9 ms lie between the second answer and the third arrival: the last two are not slept
+
+
+def test_the_clocks_of_the_harness() -> None:
+    start, since = measure.monotonic(), measure.now_ns()
+    measure.pause(0.01)
+    assert 0.01 <= measure.monotonic() - start < 5
+    assert measure.now_ns() - since >= 10_000_000
+    assert abs(measure.epoch() - time.time()) < 5
+    assert re.fullmatch(r"20\d{6}T\d{6}Z", measure.utc_stamp())

@@ -77,7 +77,7 @@ def test_forked_workers_tell_the_import_and_the_memory_of_a_process_of_their_own
         crew.open_nurseries(["fake", "fake"])
         forked = [told(crew.start("fake"), made) for _ in range(2)]
         crew.end_generation()
-        crew.open_nurseries(["fake", "fake"])
+        crew.open_nurseries(["fake", "fake"], more=False)
         forked.append(told(crew.start("fake"), made))
     finally:
         crew.close()

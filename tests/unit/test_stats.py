@@ -289,3 +289,9 @@ def test_a_percentile_bound_is_a_sample_and_no_less_than_the_percentile(values: 
 def test_no_percentile(p: float) -> None:
     with pytest.raises(ValueError, match="percentile"):
         stats.samples_needed(p)
+
+
+def test_a_beta_function_that_does_not_converge_says_so_and_a_hundred_million_samples_do() -> None:
+    with pytest.raises(ArithmeticError, match="does not converge"):
+        stats.beta_regularized(1e13, 1e13, 0.5)
+    assert stats.binomial_cdf(50_000_000, 100_000_000, 0.5) == pytest.approx(0.5, abs=1e-4)

@@ -203,7 +203,7 @@ GOOD = CellEvidence(samples=100, clean=80, after_clean=70, generations=5)
         ({}, "valid", ""),
         ({"clean": 50}, "valid", ""),
         ({"samples": 90, "clean": 49}, "noisy", "49 of 50"),
-        ({"samples": 101, "clean": 50, "after_clean": 50}, "repaired", "allow another 5 %"),
+        ({"samples": 101, "clean": 50, "after_clean": 50}, "repaired", "allows for another 5 %"),
         ({"samples": 101, "clean": 50, "after_clean": 49}, "noisy", "49 of 50"),
         ({"clean": 29, "after_clean": 60}, "noisy", "29%"),
         ({"clean": 0, "samples": 0}, "noisy", "0%"),
