@@ -179,7 +179,7 @@ class Cell:
     threads: int = 1
     options: Options = Options()
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Readable and unique within a run; stable from run to run."""
         tail = "/" + digest(self.options)[:8] if self.options else ""
@@ -449,7 +449,7 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:
     if dataclasses.is_dataclass(kind):
         return _record(typing.cast(type, kind))
     if kind is Options:
-        return Options
+        return lambda data: data if type(data) is Options else Options(data)
     return _itself if kind is Any else _plain(kind)
 
 

@@ -29,7 +29,7 @@ from types import TracebackType
 from typing import Any
 
 from edgebench.errors import StoreError, did_you_mean
-from edgebench.schema import Result, Run, from_json, to_json
+from edgebench.schema import Options, Result, Run, from_json, to_json
 
 RUN, RESULTS, SAMPLES, LOCK = "run.json", "results.jsonl", "samples.jsonl.gz", ".lock"
 
@@ -60,9 +60,13 @@ class RunFolder:
     def results(self) -> tuple[Result, ...]:
         """One result for each cell, the last that was added, in the order of the first. Raises StoreError for a damaged line."""
         found: dict[str, Result] = {}
+        same = Options()
         for number, line, data in _parsed(_whole_lines(self.path / RESULTS)):
             try:
+                if isinstance(data, dict) and data.get("environment") == same:
+                    data["environment"] = same  # row after row comes from one machine: its facts are kept once
                 result = from_json(Result, json.loads(line) if data is None else data)
+                same = result.environment
             except (ValueError, StoreError) as error:
                 why = error.problem if isinstance(error, StoreError) else f"{error}."
                 raise StoreError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from functools import lru_cache
 
 from edgebench.report.table import Table
 from edgebench.report.text import encodable
@@ -21,6 +22,7 @@ def render(table: Table) -> str:
     return out.getvalue()
 
 
+@lru_cache(maxsize=4096)
 def _text(value: str) -> str:
     """Before a text that a spreadsheet would take for a formula goes an apostrophe; numbers stay numbers."""
     text = encodable(value).replace("\r\n", "\n").replace("\r", "\n")

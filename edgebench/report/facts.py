@@ -163,13 +163,16 @@ def planned(run: Run, results: Sequence[Result]) -> int:
 
     recipes = [r for r in listed(run.plan.get("recipes")) if isinstance(r, Mapping)]
     precisions = listed(run.plan.get("precisions"), ("fp32",))
+    found: dict[str, set[str]] = {}
+    for result in results:
+        found.setdefault(result.cell.recipe, set()).add(result.cell.precision)
     cells, each = 0, len(listed(run.plan.get("backends")))
     for axis in ("batches", "threads"):
         each *= len(listed(run.plan.get(axis), (1,)))
     for recipe in recipes:
         steps = [step.get("method") for step in listed(recipe.get("steps")) if isinstance(step, Mapping)]
-        found = {r.cell.precision for r in results if r.cell.recipe == recipe.get("name")}
-        cells += len(precisions) if LEAVES_PRECISION.issuperset(steps) else max(1, len(found))
+        own = found.get(str(recipe.get("name")), ())
+        cells += len(precisions) if LEAVES_PRECISION.issuperset(steps) else max(1, len(own))
     return cells * each
 
 

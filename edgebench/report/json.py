@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import operator
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -23,16 +24,18 @@ def render(table: Table) -> str:
     `run` is the first of `runs`; a row names its run by its place in them, as it does its environment.
     """
     environments: dict[str, int] = {}
+    at: dict[int, int] = {}
     known: list[Options] = []
     places = {id(run): place for place, run in enumerate(table.runs)}
 
     def rows() -> Iterator[dict[str, Any]]:
         for row in table.rows:
-            key = repr(row.result.environment)
-            if key not in environments:
-                environments[key] = len(known)
-                known.append(row.result.environment)
-            yield _row(table, row, places[id(row.run)], environments[key])
+            own = row.result.environment
+            if id(own) not in at:
+                place = environments.setdefault(repr(own), len(known))
+                known.extend([own] * (place == len(known)))
+                at[id(own)] = place
+            yield _row(table, row, places[id(row.run)], at[id(own)])
 
     whole = {
         "schema": SCHEMA,
@@ -79,7 +82,8 @@ def _dumped(value: Any) -> str:
 
 
 def _record(value: Any) -> Any:
-    return dict(value.items()) if isinstance(value, Options) else _fields_of(value)
+    """What the encoder asks of us: a record with all records in it, so that it asks once for each row."""
+    return dict(value.items()) if isinstance(value, Options) else _tree(value)
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, default=_record)
@@ -87,7 +91,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=
 
 def _row(table: Table, row: Row, run: int, environment: int) -> dict[str, Any]:
     """A Result with all its fields, its id, the places of its run and environment, and in words what is shown of it."""
-    found = _fields_of(row.result)
+    found = _tree(row.result)
     texts = {c.key: table.shown(e) for c, e in zip(table.columns, row.entries, strict=True)}
     more: dict[str, Any] = {"run": run, "environment": environment, "text": texts}
     if len(table.rows) <= DETAILED:
@@ -95,17 +99,34 @@ def _row(table: Table, row: Row, run: int, environment: int) -> dict[str, Any]:
     return {"id": row.result.cell.id, **found, **more}
 
 
-def _fields_of(value: Any) -> dict[str, Any]:
-    kind: Any = type(value)
-    names, read = _reader(kind)
-    return dict(zip(names, read(value), strict=True)) if len(names) > 1 else {n: getattr(value, n) for n in names}
+def _tree(record: Any) -> dict[str, Any]:
+    """A record as a dict of its fields, and so are the records and lists of records in it."""
+    kind: Any = type(record)
+    names, read, nested = _reader(kind)
+    out = dict(zip(names, read(record), strict=True)) if len(names) > 1 else {n: getattr(record, n) for n in names}
+    for name in nested:
+        item = out[name]
+        if type(item) is tuple:
+            out[name] = [_tree(part) for part in item]
+        elif item is not None:
+            out[name] = _tree(item)
+    return out
 
 
 @cache
-def _reader(kind: Any) -> tuple[tuple[str, ...], Callable[[Any], Any]]:
-    """The names of a record's fields and what reads them all, made once for each kind: there are millions of records."""
+def _reader(kind: Any) -> tuple[tuple[str, ...], Callable[[Any], Any], tuple[str, ...]]:
+    """A record's fields, what reads them all, and those that may hold records: once for each kind, as there are millions."""
     names = tuple(f.name for f in dataclasses.fields(kind))
-    return names, operator.attrgetter(*names) if names else lambda _: ()
+    hints = typing.get_type_hints(kind)
+    nested = tuple(name for name in names if any(dataclasses.is_dataclass(part) for part in _parts(hints[name])))
+    return names, operator.attrgetter(*names) if names else lambda _: (), nested
+
+
+def _parts(hint: Any) -> Iterator[Any]:
+    """A type and all that it is made of: `tuple[Measurement, ...]` holds Measurement."""
+    yield hint
+    for part in typing.get_args(hint):
+        yield from _parts(part)
 
 
 def full(value: Any) -> Any:
@@ -122,7 +143,7 @@ def full(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {encodable(str(k)): full(v) for k, v in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: full(item) for name, item in _fields_of(value).items()}
+        return {f.name: full(getattr(value, f.name)) for f in dataclasses.fields(kind)}
     if isinstance(value, (list, tuple)):
         return [full(v) for v in value]
     return value

@@ -9,6 +9,8 @@ from edgebench.report import text
 from edgebench.report.table import Row, Table
 
 WIDTH, LEFT, RIGHT, BAR, GAP, TOP = 860, 210, 170, 15, 12, 64
+MOST = 500
+"""Rows that are drawn: a longer picture is looked at by nobody."""
 SHADES = ("#1f5f99", "#e08a1e", "#6aa84f", "#8a6bb1", "#b8485a", "#5b6770")
 """One for each runtime, apart from one another in greyscale too."""
 STYLE = """
@@ -22,8 +24,9 @@ STYLE = """
 
 def render(table: Table) -> str:
     """Bars of the rows that have a latency, grouped by variant; the others are named below with their status."""
-    rows = [r for r in table.rows if _value(r) is not None]
-    others = [r for r in table.rows if _value(r) is None]
+    shown = table.rows[:MOST]
+    rows = [r for r in shown if _value(r) is not None]
+    others = [r for r in shown if _value(r) is None]
     runtimes = list(dict.fromkeys(r.result.cell.backend for r in rows))
     widest = max((_high(r) for r in rows), default=1.0)
     body, y = _bars(rows, runtimes, widest)
@@ -31,6 +34,9 @@ def render(table: Table) -> str:
         y += BAR
         cell = row.result.cell
         body.append(_text(20, y, f"{cell.recipe} on {cell.backend}: {row.result.status}, no latency", "soft"))
+    if len(table.rows) > MOST:
+        y += BAR + GAP
+        body.append(_text(20, y, f"The first {MOST} of {len(table.rows)} rows; table.csv has all of them.", "soft"))
     height = y + 24
     title = f"Latency of {table.run.plan.get('model', {}).get('name', 'the network')} on {table.run.device.name}"
     return "\n".join(

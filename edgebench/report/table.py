@@ -5,7 +5,7 @@ Every format is a function of this table, so that they all say the same. The sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -79,6 +79,11 @@ class Table:
     @cached_property
     def _places(self) -> dict[str, int]:
         return {note: place for place, note in enumerate(self.footnotes, start=1)}
+
+    @cached_property
+    def kept(self) -> dict[Callable[..., Any], Any]:
+        """What was made of this table once, by what makes it: see sections.base.once."""
+        return {}
 
     @cached_property
     def several(self) -> Mapping[str, bool]:

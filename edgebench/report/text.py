@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 MISSING = "–"
 _TIMES = ((1.0, "s"), (1e3, "ms"), (1e6, "µs"))
 _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
+@lru_cache(maxsize=4096)
 def plain(text: str) -> str:
     """One line without control, bidirectional or other characters that a terminal or a table may choke on."""
     if text.isascii() and text.isprintable() and "  " not in text and text == text.strip():
@@ -61,6 +63,7 @@ def time(seconds: float) -> str:
     return f"{significant(seconds * factor)} {unit}"
 
 
+@lru_cache(maxsize=4096)
 def file_size(size: float) -> str:
     """Bytes in powers of ten, as file managers and app stores count them."""
     for factor, unit in _SIZES:
@@ -69,6 +72,7 @@ def file_size(size: float) -> str:
     return f"{size:.0f} B"
 
 
+@lru_cache(maxsize=4096)
 def memory(size: float) -> str:
     return f"{significant(size / 2**20)} MiB"
 

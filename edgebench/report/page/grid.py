@@ -61,18 +61,25 @@ def _row(table: Table, row: Row, place: int, with_details: bool) -> str:
 def _square(table: Table, column: Column, entry: Entry, first: bool) -> str:
     """One figure; what it needs to be understood stands as a small second line, and as its title."""
     shown = safe(entry.text) if entry.text != MISSING else f'<span class="none">{MISSING}</span>'
-    if entry.tone in KEPT_MARKS and column.key == "speedup":
-        shown = f'<span class="sign" aria-hidden="true">{KEPT_MARKS[entry.tone]}</span> {shown}'
-    marks = table.marks(entry).strip()
-    noted = f'<sup title="{safe(" ".join(entry.notes))}">{marks}</sup>' if marks else ""
-    if column.key == "speedup" and "(" in entry.text:
-        said, _, interval = entry.text.rpartition(" (")
-        shown = shown.replace(safe(entry.text), f"{safe(said)}<small>({safe(interval)}</small>")
+    if column.key == "speedup":
+        shown = _versus(entry, shown)
+    noted = ""
+    if entry.notes:
+        noted = f'<sup title="{safe(" ".join(entry.notes))}">{table.marks(entry).strip()}</sup>'
     value = entry.value if isinstance(entry.value, (int, float)) else ""
     kind = f"n {entry.tone}".rstrip() if column.numeric else entry.tone
     attributes = (f' class="{kind}"' if kind else "") + (f' data-v="{value!r}"' if value != "" else "")
     tag = 'th scope="row"' if first else "td"
     return f"<{tag}{attributes}>{shown}{noted}</{tag[:2]}>"
+
+
+def _versus(entry: Entry, shown: str) -> str:
+    """A speed-up with the sign of its verdict, its interval on a line of its own."""
+    if "(" in entry.text:
+        said, _, interval = entry.text.rpartition(" (")
+        shown = f"{safe(said)}<small>({safe(interval)}</small>"
+    sign = KEPT_MARKS.get(entry.tone)
+    return f'<span class="sign" aria-hidden="true">{sign}</span> {shown}' if sign else shown
 
 
 def _below(row: Row, columns: int) -> str:

@@ -80,7 +80,8 @@ class _Answer:
         self.ordered = sorted(pool, key=_latency)
         self.best = self.ordered[0] if self.ordered else None
         self.ties = [row for row in self.ordered[1:] if self.best and tie(self.best, row)]
-        self.noisy = [row for row in tools.noisy.get(group(rows[0]), ()) if row not in self.rows]
+        own = {id(row) for row in self.rows}
+        self.noisy = [row for row in tools.noisy.get(group(rows[0]), ()) if id(row) not in own]
         self.settled = self.best is None or settled(self.best)
 
     def _within(self, row: Row) -> bool:

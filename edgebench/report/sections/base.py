@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, TypeVar
 
 from edgebench.report.columns import FLOOR, options_text
@@ -11,6 +12,7 @@ from edgebench.report.points import Point
 from edgebench.report.table import Row, Table
 from edgebench.report.text import count, plain
 
+T = TypeVar("T")
 MOST = 200
 """So many rows of a section are written out: the rest is in the table, and a person reads no more."""
 
@@ -29,6 +31,19 @@ class Section:
     head: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
     data: Any = None
+
+
+def once(make: Callable[[Table], T]) -> Callable[[Table], T]:
+    """The same for every section and chart that asks: it is made once for each table."""
+
+    @wraps(make)
+    def made(table: Table) -> T:
+        if make not in table.kept:
+            table.kept[make] = make(table)
+        found: T = table.kept[make]
+        return found
+
+    return made
 
 
 def names(table: Table, within: bool = False) -> Callable[[Row], str]:
@@ -91,6 +106,7 @@ def group(row: Row) -> tuple[str, str, str, int]:
     return row.run.id, cell.model, cell.device, cell.batch
 
 
+@once
 def baselines(table: Table) -> Callable[[Row], Row | None]:
     """The fp32 parent of a row: the row that its speed is compared with, else the first fp32 row of its group."""
     by_id = {(row.run.id, row.result.cell.id): row for row in table.rows}
@@ -108,13 +124,13 @@ def baselines(table: Table) -> Callable[[Row], Row | None]:
     return parent
 
 
+@once
 def places(table: Table) -> dict[int, int]:
     """The place of each row in the table, by the row's identity: how the JSON refers to rows."""
     return {id(row): place for place, row in enumerate(table.rows)}
 
 
 Line = tuple[str, ...]
-T = TypeVar("T")
 
 
 def cut(found: Sequence[T], line: Callable[[T], Line]) -> tuple[tuple[Line, ...], tuple[str, ...]]:

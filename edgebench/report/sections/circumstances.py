@@ -78,12 +78,10 @@ def _changed(table: Table) -> list[str]:
     """The facts in which rows of one run differ, though one machine measured them."""
     first: dict[str, Mapping[str, Any]] = {}
     out: dict[str, None] = {}
-    for row in table.rows:
-        own = row.result.environment
+    for run, own in {(row.run.id, id(row.result.environment)): row.result.environment for row in table.rows}.items():
         if own:
-            known = first.setdefault(row.run.id, own)
-            if known is not own:
-                out.update(dict.fromkeys(k for k, v in own.items() if k not in MOMENTARY and known.get(k) != v))
+            known = first.setdefault(run[0], own)
+            out.update(dict.fromkeys(k for k, v in own.items() if k not in MOMENTARY and known.get(k) != v))
     return list(out)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from edgebench.report.points import Point
-from edgebench.report.sections.base import Section, groups, names, places, shown, usable
+from edgebench.report.sections.base import Section, groups, names, once, places, shown, usable
 from edgebench.report.table import Row, Table
 
 
@@ -47,6 +47,7 @@ def section(table: Table) -> Section:
     )
 
 
+@once
 def spots(table: Table) -> list[list[Spot]]:
     """For each group the rows that have both figures, fastest first."""
     out = []

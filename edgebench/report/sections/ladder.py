@@ -11,7 +11,7 @@ from typing import Any
 from edgebench import stats
 from edgebench.report.columns import FLOOR
 from edgebench.report.points import Point, point
-from edgebench.report.sections.base import Line, Section, baselines, cut, drawable, names, places, shown
+from edgebench.report.sections.base import Line, Section, baselines, cut, drawable, names, once, places, shown
 from edgebench.report.sections.drop import ALLOWED, dropped, paired, signed
 from edgebench.report.sections.lineage import origins
 from edgebench.report.sections.reasons import coverage, reasons
@@ -125,6 +125,7 @@ def _data(place: Mapping[int, int], rung: Rung) -> dict[str, Any]:
     }
 
 
+@once
 def rungs(table: Table) -> list[Rung]:
     """In the table's order, each against its baseline. A row that is a baseline, failed or is our floor has no rung."""
     parent = baselines(table)
