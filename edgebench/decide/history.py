@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgebench import stats, store
+from edgebench import environment, stats, store
 from edgebench.decide.change import LEAST, change_points
 from edgebench.decide.finite import ends
 from edgebench.errors import EdgebenchError, StoreError, did_you_mean
-from edgebench.schema import SCHEMA, Result, Run
+from edgebench.report import text
+from edgebench.schema import SCHEMA, Options, Result, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,8 @@ class Point:
     version: str = ""
     artifact: str = ""
     edgebench: str = ""
+    facts: Options = Options()
+    """Of the machine: what its fingerprint is made from."""
 
 
 Series = Mapping[str, Sequence[Point]]
@@ -83,7 +86,7 @@ def point(run: Run, result: Result) -> Point:
         fingerprint=str(result.environment.get("fingerprint") or ""),
         version=str(result.effective.get("version") or ""),
         artifact=result.artifact.sha256 if result.artifact else "",
-        edgebench=str(run.versions.get("edgebench") or ""),
+        edgebench=str(run.versions.get("edgebench") or ""), facts=result.environment,
     )  # fmt: skip
 
 
@@ -138,11 +141,24 @@ def told(points: Sequence[Point]) -> dict[str, Any]:
         for before, at, after in zip(edges, edges[1:], edges[2:], strict=False):
             changes.append(_change(part, before, at, after))
     return {
-        "points": [dataclasses.asdict(p) for p in points],
-        "breaks": [{"run": figures[i].run, "before": figures[i - 1].run} for i in breaks],
+        "points": [{name: getattr(p, name) for name in KEPT} for p in points],
+        "breaks": [_break(figures[i - 1], figures[i]) for i in breaks],
         "changes": changes,
         "least": 2 * LEAST,
     }
+
+
+KEPT = tuple(f.name for f in dataclasses.fields(Point) if f.name != "facts")
+UNNAMED = environment.VOLATILE | {"fingerprint", "source_hash", "warnings", "health", "isolation_reason"}
+"""Facts that change from minute to minute, or repeat others."""
+
+
+def _break(before: Point, after: Point) -> dict[str, Any]:
+    """Where a series ends because the machine or its set-up is another one: in what it differs, in words."""
+    a, b = before.facts, after.facts
+    names = [name for name in dict.fromkeys((*a, *b)) if name not in UNNAMED and a.get(name) != b.get(name)]
+    differs = [{"what": name, "before": text.told(a.get(name)), "after": text.told(b.get(name))} for name in names]
+    return {"run": after.run, "before": before.run, "differs": differs}
 
 
 def _error(p: Point) -> float:

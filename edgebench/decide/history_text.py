@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgebench.decide import show
@@ -40,14 +40,24 @@ def _step(change: Object) -> str:
     return f"{by} {way} ({text.time(change['before'])} → {text.time(change['after'])})"
 
 
+MOST_FACTS = 3
+
+
+def _broken(differs: Sequence[Object]) -> str:
+    """`another machine or set-up (kernel 6.1 → 6.6, governor – → performance)`."""
+    told = [f"{plain(d['what'])} {d['before']} → {d['after']}" for d in differs[:MOST_FACTS]]
+    told += [f"{len(differs) - MOST_FACTS} more facts"] if len(differs) > MOST_FACTS else []
+    return f"another machine or set-up{' (' + ', '.join(told) + ')' if told else ''}"
+
+
 def render(answer: Object, width: int = 100) -> str:
     """The text of one cell for a terminal of `width` columns."""
     lines = [*show.wrap(sentence(answer), width), "", *show.wrap(answer["cell"], width), ""]
     changes = {c["run"]: c for c in answer["changes"]}
-    breaks = {b["run"] for b in answer["breaks"]}
+    breaks = {b["run"]: b["differs"] for b in answer["breaks"]}
     for p in answer["points"]:
         if p["run"] in breaks:
-            lines.append("  ── another machine or set-up: a new series ──"[:width])
+            lines += show.wrap(f"── {_broken(breaks[p['run']])}: a new series ──", width, "     ", "  ")
         if change := changes.get(p["run"]):
             causes = [NAMES[name] for name in change["with"]]
             came = f"; at the same time: {', '.join(causes)}" if causes else ""

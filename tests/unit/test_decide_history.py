@@ -105,8 +105,21 @@ def test_another_machine_is_a_break_and_no_change() -> None:
     other = [(r, (result(seconds=2e-3, environment={"fingerprint": "e" * 64}),)) for r, _ in runs([1.0] * 12)[6:]]
     answer = history(runs([1e-3] * 6) + other, CELL)
     assert answer["changes"] == []
-    assert answer["breaks"] == [{"run": "run06", "before": "run05"}]
+    (found,) = answer["breaks"]
+    assert (found["run"], found["before"]) == ("run06", "run05")
     assert "another machine or set-up" in history_text.render(answer, 80)
+
+
+def test_a_break_names_what_is_another() -> None:
+    facts = {"kernel": "6.1", "load": 0.1, "identity": {"cpu": "A76"}}
+    later = {**facts, "kernel": "6.6", "load": 0.9, "fingerprint": "e" * 64}
+    one, two = ([(r, (result(environment=f),)) for r, _ in runs([1e-3] * 4)[part]] for f, part in
+                ((facts, slice(0, 2)), (later, slice(2, 4))))  # fmt: skip
+    answer = history(one + two, CELL)
+    assert answer["breaks"][0]["differs"] == [{"what": "kernel", "before": "6.1", "after": "6.6"}]
+    assert "facts" not in answer["points"][0]
+    told = " ".join(history_text.render(answer, 80).split())
+    assert "── another machine or set-up (kernel 6.1 → 6.6): a new series ──" in told
 
 
 def test_runs_without_a_figure_stay_in_the_list() -> None:
