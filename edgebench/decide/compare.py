@@ -8,6 +8,8 @@ runs is in the ratio without being in the interval: the answer says so.
 from __future__ import annotations
 
 import dataclasses
+import math
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -177,7 +179,9 @@ def _answer(
     regressions = sum(f["regression"] for f in figures) + sum(r["verdict"] == "regression" for r in rows)
     unresolved = sum(f["verdict"] == "unresolved" for f in figures) + sum(r["verdict"] == "unresolved" for r in rows)
     missing = sum(r.status == "ok" for r in only_a)
-    exit_code = 1 if regressions else 4 if unresolved or missing or not figures else 0
+    whole = None if same_run else overall(figures)
+    slower = whole is not None and whole["verdict"] == "slower"
+    exit_code = 1 if regressions or slower else 4 if unresolved or missing or not figures else 0
     counts: dict[str, dict[str, int]] = {}
     for metric in dict.fromkeys(f["metric"] for f in figures):
         counts[metric] = dict(Counter(f["verdict"] for f in figures if f["metric"] == metric))
@@ -195,6 +199,7 @@ def _answer(
         "differences": [dataclasses.asdict(d) for d in differing],
         "counts": counts,
         "common_shift": _common_shift(figures),
+        "overall": whole,
         "unexplained": [] if differing else [r["cell"] for r in rows if r["same_file"] and _moved(r)],
         "limit": "" if same_run else LIMIT,
         "rows": rows,
@@ -207,10 +212,35 @@ def _moved(row: Mapping[str, Any]) -> bool:
     return any(f["verdict"] in ("faster", "slower") for f in row["figures"])
 
 
+FEW = 5
+"""Pairs below which nothing is said of all of them together."""
+
+
+def overall(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The geometric mean of the latency ratios of all pairs, with a verdict: one test, made before those of single pairs.
+
+    Cells of one run are measured side by side, so that what disturbs one disturbs all: the mean is taken to be known no better
+    than a pair is on average, as if their errors were all one.
+    """
+    found = [f for f in figures if f["metric"] == "latency" and f["ratio"] and f["low"] and f["high"]]
+    if len(found) < FEW:
+        return None
+    middle, half = (
+        statistics.fmean(values)
+        for values in (
+            [math.log(f["ratio"]) for f in found],
+            [math.log(f["high"] / f["low"]) / 2 for f in found],
+        )
+    )
+    ratio, low, high = (math.exp(middle + sign * half) for sign in (0, -1, 1))
+    said = stats.verdict(stats.Estimate(ratio, low, high))
+    return {"pairs": len(found), "ratio": ratio, "low": low, "high": high, "verdict": said}
+
+
 def _common_shift(figures: Sequence[Mapping[str, Any]]) -> float | None:
     """The geometric mean speed-up when five pairs or more all moved one way by over 1 %, as a change of the machine would do."""
     found = [f["ratio"] for f in figures if f["metric"] == "latency" and f["ratio"]]
     low, high = (1 / (1 + stats.MARGIN), 1 + stats.MARGIN)
-    if len(found) < 5 or not (all(r > high for r in found) or all(r < low for r in found)):
+    if len(found) < FEW or not (all(r > high for r in found) or all(r < low for r in found)):
         return None
     return stats.geometric_mean(found)

@@ -49,7 +49,13 @@ def _verdict(answer: Object) -> str:
         worse = answer["regressions"] - broken
         told = [f"{worse} {of} {'is' if worse == 1 else 'are'} worse{changes}"] if worse else []
         told += [f"{broken} of {count(pairs, 'cell')} failed"] if broken else []
+        if _moved(answer) == "slower":
+            told.insert(0, _together(answer["overall"]))
         return f"B is a regression: {', and '.join(told)}."
+    if answer["unresolved"] and _moved(answer) == "faster":
+        return (
+            f"No regression: {_together(answer['overall'])}, and {answer['unresolved']} {of} stay unresolved{changes}."
+        )
     if answer["unresolved"]:
         return f"No regression was found, but {answer['unresolved']} {of} stay unresolved{changes}."
     if not sum(len(r["figures"]) for r in answer["rows"]):
@@ -57,6 +63,18 @@ def _verdict(answer: Object) -> str:
     if missing := answer["missing"]:
         return f"No regression in the {count(pairs, 'pair')} that both have, which says nothing of the other {missing}{changes}."
     return f"No regression: {of.removeprefix('of ')}, {'none worse' + changes if said else 'all the same'}."
+
+
+def _moved(answer: Object) -> str:
+    """Whether all pairs together became "faster" or "slower"."""
+    whole = answer["overall"]
+    return whole["verdict"] if whole and whole["verdict"] in ("faster", "slower") else ""
+
+
+def _together(whole: Object) -> str:
+    slower = whole["verdict"] == "slower"
+    ratio, *ends = (1 / whole[key] if slower else whole[key] for key in ("ratio", "low", "high"))
+    return f"over all {whole['pairs']} pairs it is {ratio:.2f}x {whole['verdict']} ({min(ends):.2f}–{max(ends):.2f})"
 
 
 def _flat(words: str) -> str:
@@ -94,7 +112,10 @@ def _rest(answer: Object) -> Iterator[str]:
     if answer["limit"]:
         yield answer["limit"]
     if sum(len(r["figures"]) for r in answer["rows"]):
-        yield "In brackets: 95 % intervals. A verdict counts only if it survives the correction for their number (Holm)."
+        yield (
+            "In brackets: 95 % intervals; where it is not said which way, of how many times as fast B is. "
+            "A verdict counts only if it survives the correction for their number (Holm)."
+        )
 
 
 def words(f: Object) -> str:
@@ -137,8 +158,9 @@ def _table(answer: Object, width: int) -> list[str]:
     body = []
     for r in rows:
         latency = next((f for f in r["figures"] if f["metric"] == "latency"), None)
+        lacking = "withheld in both" if r["verdict"] == "measured" else r["verdict"]
         body.append([
-            show.named(r["axes"], keys), _both(latency) if latency else MISSING, words(latency) if latency else r["verdict"],
+            show.named(r["axes"], keys), _both(latency) if latency else MISSING, words(latency) if latency else lacking,
             r["why"] or _others(r["figures"]),
         ])  # fmt: skip
     head = ["", "latency A → B", "B is", "everything else"]

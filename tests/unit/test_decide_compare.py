@@ -105,6 +105,48 @@ def test_two_runs_of_one_machine_are_seldom_called_different() -> None:
     assert wrong <= 10
 
 
+def shifted_by(factor: float, count: int = 15, seed: int = 3) -> dict[str, Any]:
+    """Two runs of as many cells, known to about 1.5 % each, of which all of the second took `factor` times as long."""
+    chance = random.Random(seed)
+    a = [result(f"v{i}", series=[chance.lognormvariate(0, 0.017) for _ in range(6)]) for i in range(count)]
+    b = [
+        replace(r, measurements=tuple(_slowed(m, factor) if m.metric == "latency" else m for m in r.measurements))
+        for r in a
+    ]
+    return compare(side(*a), side(*b, id="two"))
+
+
+def _slowed(m: Measurement, factor: float) -> Measurement:
+    assert m.value is not None
+    return replace(m, value=m.value * factor, samples=tuple(s * factor for s in m.samples), interval=None)
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict", "code"), [(1.05, "slower", True), (0.95, "faster", False), (1.004, "unresolved", False)]
+)
+def test_what_moved_all_pairs_is_told_where_no_single_one_is_sure(factor: float, verdict: str, code: bool) -> None:
+    answer = shifted_by(factor)
+    assert (answer["overall"]["verdict"], answer["exit_code"] == 1, answer["overall"]["pairs"]) == (verdict, code, 15)
+    assert answer["overall"]["ratio"] == pytest.approx(1 / factor)
+    told = render(answer)
+    assert ("over all 15 pairs it is" in told) == (code or (verdict == "faster" and answer["unresolved"] > 0))
+    assert told.startswith("B is a regression: over all 15 pairs it is 1.05x slower (1.0" if code else "No regression")
+    assert shifted_by(factor, count=4)["overall"] is None
+
+
+def test_two_runs_of_one_machine_are_seldom_moved_together() -> None:
+    chance = random.Random(11)
+    wrong = 0
+    for _ in range(200):
+        drifted = chance.lognormvariate(0, 0.004)  # of the machine, from run to run
+        a, b = (
+            [result(f"v{i}", series=[f * chance.lognormvariate(0, 0.02) for _ in range(6)]) for i in range(6)]
+            for f in (1.0, drifted)
+        )
+        wrong += compare(side(*a), side(*b, id="two"))["overall"]["verdict"] in ("faster", "slower")
+    assert wrong <= 4
+
+
 @pytest.mark.parametrize(
     ("change", "what", "values"),
     [
