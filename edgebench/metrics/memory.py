@@ -1,6 +1,6 @@
 """Memory of the process while it loads and runs: the kernel's own high-water mark, and what is live after it.
 
-The protocol's item 13. Every worker that was started from nothing tells its own. A peak is the greatest of them: it has to fit
+The protocol's item 13. Every worker tells its own, before it warms up. A peak is the greatest of them: it has to fit
 on the worst day, and glibc's allocator moves its thresholds with addresses that are drawn for each process, so that the same
 model takes 43 MiB in one and 47 in the next. A spread of more than 1 % is said. Never ru_maxrss: it is inherited from the parent.
 """
