@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -61,9 +62,17 @@ def read(source: Source) -> list[Result]:
     columns = _mapped(source, head)
     named = {key: next((n for n in head if n.lower().strip() in known), "") for key, known in NAMES.items()}
     if lines and not columns:
-        fix = f"Name one, like: --map latency={head[0] if head else 'COLUMN'}:ms."
+        numeric = next((name for name in head if _numeric(lines[0].get(name))), "COLUMN")
+        fix = f"Name one, like: --map latency={numeric}:ms."
         raise StoreError(f"No column of {source.path} is known as a metric.", fix)
     return [_row(source, line, place, columns, named) for place, line in enumerate(lines, start=2)]
+
+
+def _numeric(text: str | None) -> bool:
+    try:
+        return math.isfinite(float(text or ""))
+    except ValueError:
+        return False
 
 
 def _mapped(source: Source, head: list[str]) -> list[_Column]:

@@ -102,7 +102,7 @@ def _versions(run: Run, results: Sequence[Result]) -> str:
     found = {"edgebench": str(run.versions.get("edgebench") or "")}
     for result in results:
         version = str(result.effective.get("version") or "")
-        if version and result.cell.backend != FLOOR:
+        if version not in ("", result.cell.backend) and result.cell.backend != FLOOR:
             found.setdefault(result.cell.backend, version)
     return ", ".join(f"{name} {_short(version)}" for name, version in found.items() if version)
 
@@ -114,9 +114,9 @@ def _short(version: str) -> str:
 
 
 def _protocol(run: Run, results: Sequence[Result], environments: Sequence[Facts]) -> str:
-    """As it was carried out: the generations are counted in the results."""
+    """As it was carried out: the generations are counted in the results. That of others is not known."""
     protocol = _asked(run)
-    if protocol is None:
+    if protocol is None or run.plan.get("imported"):
         return ""
     parts: list[str] = [protocol.trust] if protocol.trust != "default" else []
     counts = [len(m.samples) for r in results if (m := r.get("latency")) and m.samples]

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from test_imports_formats import TINY_PERFORMANCE
 
 from edgebench import imports
 from edgebench.cli import cli
 from edgebench.errors import StoreError
 from edgebench.imports.foreign import precision_in
 from edgebench.report.columns import NAMES
+from edgebench.report.facts import facts
 
 
 def written(folder: Path, text: str, name: str = "table.csv") -> Path:
@@ -29,12 +31,22 @@ def test_a_precision_that_is_not_named_is_not_invented(tmp_path: Path) -> None:
     assert [precision_in(w) for w in ("net_quant", "net-fp32", "net")] == ["int8", "fp32", "not named"]
 
 
+def test_the_head_of_an_import_tells_no_protocol_of_ours_and_no_version_that_is_none(tmp_path: Path) -> None:
+    path = written(tmp_path, TINY_PERFORMANCE, "results.txt")
+    found = imports.read(path, "mlperf-tiny", known=imports.Known(model="ic", device="x"))
+    told = {f.name: f.text for f in facts(imports.run_of(found, started="20261128T000000Z"), found.results)}
+    assert found.results[0].get("latency").samples  # type: ignore[union-attr]
+    assert "protocol" not in told
+    assert "not named" not in told.get("versions", "")
+
+
 @pytest.mark.parametrize(
     ("head", "maps", "problem", "fix"),
     [
         ("latency_ms,accuracy_pct\n5,120\n", [], "more than all answers", "unit of the column"),
         ("latency_ms,top\n5,97\n", ["accuracy=top:1"], "more than all answers", ":%"),
         ("net,mean_ms\na,5\n", ["latancy=mean_ms"], 'no metric "latancy"', 'Did you mean "latency"'),
+        ("net,board,took\na,x,5\n", [], "No column", "--map latency=took:ms"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, head: str, maps: list[str], problem: str, fix: str) -> None:
