@@ -19,6 +19,7 @@ from torch import nn
 from edgebench.compress import pipeline
 from edgebench.compress.context import Context
 from edgebench.compress.load_model import load_weights, tensor
+from edgebench.compress.training import accelerator
 from edgebench.compress.training.average import Average
 from edgebench.compress.training.criterion import cross_entropy
 from edgebench.compress.training.learning import Learning
@@ -59,6 +60,24 @@ def test_training_learns_and_says_how_far_it_is() -> None:
     assert last["train_accuracy"] > 0.9
     if not torch.cuda.is_available():
         assert last["trained_in"] == "float32 on cpu"
+
+
+def test_bfloat16_is_used_on_a_cpu_where_that_was_asked_for_and_it_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for has in (True, False):
+        monkeypatch.setattr(accelerator, "_cpu_has_bfloat16", lambda has=has: has)
+        found = [accelerator.precision(cpu, mixed) for mixed in ("never", "gpu", "always")]
+        assert found == ["float32", "float32", "bfloat16" if has else "float32"]
+
+
+def test_a_network_trained_in_bfloat16_learns_and_has_float32_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU without it computes the same, only slower."""
+    monkeypatch.setattr(accelerator, "_cpu_has_bfloat16", lambda: True)
+    where = context()
+    trained = Train(epochs=4, batch_size=16, lr=0.005, mixed_precision="always", device="cpu").apply(network(), where)
+    assert where.facts["trained_in"] == "bfloat16 on cpu"
+    assert {p.dtype for p in trained.parameters()} == {torch.float32}
+    assert accuracy(trained) > 0.9
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:

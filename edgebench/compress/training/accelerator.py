@@ -1,4 +1,4 @@
-"""Where training runs: the CPU, or a GPU when there is one, there in mixed precision."""
+"""Where training runs, and in what: the CPU, or a GPU when there is one; in float32, or in mixed precision."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from edgebench.errors import PlanError
 
 ROOM = 8 << 30
 """Bytes of samples up to which the whole training split is put on the GPU."""
+Mixed = Literal["gpu", "always", "never"]
 
 
 def device_for(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
@@ -34,12 +35,21 @@ def repeatable(device: torch.device) -> Iterator[None]:
         yield
 
 
-def precision(device: torch.device, mixed: bool) -> str:
-    """What the forward pass is computed in: bfloat16 where that was wanted and a GPU has it, else float32."""
-    able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bfloat16" if mixed and able else "float32"
+def precision(device: torch.device, mixed: Mixed) -> str:
+    """What the forward pass is computed in: bfloat16 where that was wanted and the device has it, else float32."""
+    if device.type == "cuda":
+        able = mixed != "never" and torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = mixed == "always" and _cpu_has_bfloat16()
+    return "bfloat16" if able else "float32"
 
 
-def autocast(device: torch.device, mixed: bool) -> torch.autocast:
+def _cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies in bfloat16; where it does not, torch emulates it, many times slower."""
+    asked = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
+    return any(ask() for ask in asked if ask)
+
+
+def autocast(device: torch.device, mixed: Mixed) -> torch.autocast:
     """Mixed precision (Micikevicius et al., 2018, arXiv:1710.03740), or none; bfloat16's range needs no loss scaling."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision(device, mixed) == "bfloat16")
