@@ -41,6 +41,11 @@ def pause(seconds: float) -> None:
     time.sleep(seconds)
 
 
+def spent() -> tuple[float, float]:
+    """Seconds of the clock and of the processor, all threads of this process together, since some moment of its own."""
+    return time.monotonic(), time.process_time()
+
+
 def utc_stamp() -> str:
     """The time now as 20261123T193000Z."""
     return datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")

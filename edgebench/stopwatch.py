@@ -27,6 +27,10 @@ class Stopwatch:
     """The plan's options of each backend: the search measures what the run will."""
     protocol: Protocol = PROTOCOL
 
+    def spent(self) -> tuple[float, float]:
+        """Seconds of the clock and of this process's processor time so far."""
+        return measure.spent()
+
     def lowering(self, place: Place) -> str:
         """The lowering of the backend's fp32 files. Raises PlanError for another device or a backend without fp32."""
         if place.device not in ("", self.device.name):

@@ -21,7 +21,7 @@ from edgebench.compress import code, methods
 from edgebench.compress.build import Build
 from edgebench.compress.context import Architecture, Context
 from edgebench.compress.lowering import lower
-from edgebench.compress.timing import Place, measuring
+from edgebench.compress.timing import Place, cost, measuring
 from edgebench.entries import resolve
 from edgebench.errors import ModelError
 from edgebench.schema import Options, Step, from_json, to_json
@@ -89,6 +89,7 @@ class TorchBuild(Build):
             weights=kept.sha256(weights) if weights and weights.is_file() else None,
             data=self.data.sha256,
             seed=self.seed,
+            by=code.of_training(),  # which loads it
         )
 
         def make() -> Made:
@@ -105,7 +106,8 @@ class TorchBuild(Build):
             parent=before.key,
             step=step.method,
             options=to_json(dataclasses.asdict(method)),  # type: ignore[call-overload]
-            method=[plugins.origin(methods.GROUP, step.method), code.of(type(method))],
+            method=plugins.origin(methods.GROUP, step.method),
+            by=code.of_step(method),
             entries=_code(getattr(method, "entries", ()), self.base),
             files=[kept.sha256(p) if (p := Path(self.base, f)).is_file() else "" for f in getattr(method, "files", ())],
             **self._measured(method),
@@ -152,10 +154,12 @@ class TorchBuild(Build):
         def fill(part: Path) -> Mapping[str, Any]:
             from edgebench.compress import checkpoint
 
+            begin = self.stopwatch.spent() if self.stopwatch else None
             model, architecture, facts = make()
+            spent = cost(self.stopwatch, begin)
             example = self._example()
             checkpoint.save(model, architecture, part, self.base, example)
-            return {**facts, **checkpoint.facts(model, example)}
+            return {**facts, **checkpoint.facts(model, example), **spent}
 
         note = kept.once(folder, fill)
         return Network(key=key, folder=folder, facts=note["facts"])

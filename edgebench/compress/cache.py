@@ -47,9 +47,12 @@ def sha256(path: Path) -> str:
     return text.hexdigest()
 
 
-def key_of(**parts: Any) -> str:
-    """One name for all that a result is made from, tool versions and our own code included."""
-    everything = {**parts, "tools": dict(tools()), "code": code.of_this_package()}
+def key_of(*, by: str | None = None, **parts: Any) -> str:
+    """One name for all that a result is made from, tool versions and our own code included.
+
+    `by` is the digest of the code that it is made by, where that is not this whole package.
+    """
+    everything = {**parts, "tools": dict(tools()), "code": by or code.of_this_package()}
     return hashlib.sha256(canonical(everything).encode()).hexdigest()
 
 

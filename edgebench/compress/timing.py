@@ -49,6 +49,9 @@ class Timing:
 class Stopwatch(Protocol):
     """Made by whoever knows the device."""
 
+    def spent(self) -> tuple[float, float]:
+        """Seconds of the clock and of the processor so far, to know what a step costs."""
+
     def lowering(self, place: Place) -> str:
         """The lowering that the backend's float files come from. Raises PlanError for a place that is not there."""
 
@@ -57,6 +60,14 @@ class Stopwatch(Protocol):
 
     def time(self, artifacts: Sequence[Artifact], place: Place) -> Sequence[Timing]:
         """Measure the files side by side. Raises EdgebenchError when one does not run, or the device is too disturbed."""
+
+
+def cost(watch: Stopwatch | None, begin: tuple[float, float] | None) -> dict[str, float]:
+    """What was spent since `begin`, for the record of a step; nothing where there is no stopwatch."""
+    if watch is None or begin is None:
+        return {}
+    wall, processor = (now - then for now, then in zip(watch.spent(), begin, strict=True))
+    return {"seconds": round(wall, 3), "processor_seconds": round(processor, 3)}
 
 
 @contextmanager

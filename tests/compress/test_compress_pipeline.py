@@ -353,6 +353,26 @@ def test_code_is_followed_through_a_users_own_modules(tmp_path: Path, monkeypatc
     assert code.of(len) == ""
 
 
+def test_a_training_is_kept_under_the_code_that_trains() -> None:
+    """Nothing that it imports lies in another room, or changes there would leave its old result in force."""
+    here = Path(code.__file__).parent
+    first = [*(here / "training").rglob("*.py"), here / "checkpoint.py"]
+    found = code._followed(first, here.parents[1], lambda name: name.startswith("edgebench.compress."))
+    rooms = {p.relative_to(here).parts[0] for p in found if p.parent != here}
+    assert rooms == {"training"}
+    assert here / "load_model.py" in found
+    assert not {here / "build.py", here / "timing.py"} & found
+    steps = [methods.parse(Step(method=name)) for name in ("train", "qat")]
+    assert code.of_step(steps[0]) == code.of_training() != code.of_step(steps[1]) == code.of_this_package()
+
+
+def test_imports_for_the_type_checker_alone_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import b\nelse:\n    import c\n"
+    )
+    assert set(code._imports(tmp_path / "a.py", tmp_path)) == {"typing", "typing.TYPE_CHECKING", "c"}
+
+
 def test_a_saved_npz_carries_no_time(tmp_path: Path) -> None:
     from edgebench.compress.build import write_npz
 

@@ -107,6 +107,9 @@ class Watch:
     machine: str = "one"
     asked: list[int] = field(default_factory=list)
 
+    def spent(self) -> tuple[float, float]:
+        return 3.0 * len(self.asked), 2.0 * len(self.asked)
+
     def lowering(self, place: Place) -> str:
         return "pt2"  # the fastest to write
 
@@ -140,6 +143,9 @@ def test_what_a_search_found_is_kept_under_the_machine_that_it_was_found_on(tmp_
     assert first.asked
     assert set(first.asked) == {2}
     assert facts["steps"] == [{"method": "prune", **{k: v for k, v in facts.items() if k != "steps"}}]
+    assert facts["seconds"] == 1.5 * facts["processor_seconds"] == 3 * len(first.asked), (
+        "what the step cost, by the watch"
+    )
     assert facts["latency_place"] == {"backend": "onnxruntime", "device": "", "batch": 1, "threads": 1}
     again = Watch()
     assert made(again).facts == facts
