@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench.compress import cache as kept
+from edgebench.compress import code
 from edgebench.compress.context import Progress
 from edgebench.compress.lowering import lower
 from edgebench.compress.timing import Stopwatch
@@ -38,6 +39,7 @@ class Build(ABC):
     stopwatch: Stopwatch | None = None
     """Measures on the device, for steps that search by latency."""
     quantization: Any = None
+    """How the lowerings quantize; what has a `write(lowering, request, path)` writes its int8 files itself."""
 
     def working(self) -> AbstractContextManager[None]:
         """What must hold while anything is made."""
@@ -68,11 +70,13 @@ class Build(ABC):
         how = lower.get(name)
         self._check_precision(name, how.precision)
         quantized = how.precision != "fp32"
+        own = getattr(self.quantization, "write", None) if quantized else None
         key = kept.key_of(
             network=self.key(),
             lowering=name,
             quantize=dataclasses.asdict(self.quantization) if quantized else None,
             calibration=self.data.sha256 if quantized else None,
+            writer=code.of(type(self.quantization)) if own else None,
         )
         folder = self.cache / "files" / key
         path = folder / f"model.{how.format}"
@@ -80,7 +84,8 @@ class Build(ABC):
         def fill(part: Path) -> Mapping[str, Any]:
             stage = f"{self.recipe.name}: {name}"
             self.progress(stage, 0, 1, "")
-            facts = how.write(self.request(), part / path.name)
+            request = self.request()
+            facts = own(how, request, part / path.name) if own else how.write(request, part / path.name)
             self.progress(stage, 1, 1, "")
             return facts
 

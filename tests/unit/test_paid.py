@@ -33,7 +33,7 @@ RUN = Run(
     id="r",
     started="s",
     versions=Options(),
-    plan=Options(recipes=RECIPES),
+    plan=Options(recipes=RECIPES, precisions=["fp32", "int8"]),
     device=DeviceProfile(name="d"),
     host=Options(),
 )
@@ -127,6 +127,16 @@ def test_a_row_comes_from_the_longest_beginning_of_its_recipe() -> None:
 def test_the_same_runtime_only() -> None:
     table = table_of(result(), result("pruned", times=FAST, backend="other"))
     assert [origins(table)(row) for row in table.rows] == [None, None]
+
+
+def test_a_precision_that_no_plan_asked_for_comes_of_the_recipes_own_steps() -> None:
+    """A stranger's method may give int8 under any name."""
+    recipes = [*RECIPES[:1], {"name": "own", "steps": [TRAIN, {"method": "acme-int8"}]}]
+    run = replace(RUN, plan=Options(recipes=recipes))
+    table = build_all([Source(run=run, results=[result(), result("own", "int8", times=FAST)])])
+    came = origins(table)(table.rows[1])
+    assert came is not None
+    assert came.steps == ("acme-int8",)
 
 
 def test_a_plan_of_other_records_has_no_origins() -> None:

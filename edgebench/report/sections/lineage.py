@@ -8,7 +8,7 @@ from typing import Any
 
 from edgebench.report.sections.base import usable
 from edgebench.report.table import Row, Table
-from edgebench.schema import Cell, canonical
+from edgebench.schema import canonical
 
 LOWERING = {"quantize", "qat", "fp16", "bf16", "half"}
 """Methods whose result has a precision of its own."""
@@ -31,7 +31,7 @@ def origins(table: Table) -> Callable[[Row], Origin | None]:
         if id(row.run) not in plans:
             plans[id(row.run)] = _recipes(row)
         known = plans[id(row.run)].get(row.result.cell.recipe)
-        return None if known is None else _with_precision(known, row.result.cell)
+        return None if known is None else _with_precision(known, row)
 
     for row in table.rows:
         steps = steps_of(row)
@@ -69,8 +69,9 @@ def _recipes(row: Row) -> dict[str, tuple[tuple[str, str], ...]]:
     return out
 
 
-def _with_precision(steps: tuple[tuple[str, str], ...], cell: Cell) -> tuple[tuple[str, str], ...]:
-    """A precision that the recipe's own steps do not give is one step more."""
-    if cell.precision == "fp32" or any(method in LOWERING for method, _ in steps):
+def _with_precision(steps: tuple[tuple[str, str], ...], row: Row) -> tuple[tuple[str, str], ...]:
+    """A precision that the recipe's own steps do not give is one step more; one that no plan asked for is their own."""
+    precision, asked = row.result.cell.precision, row.run.plan.get("precisions") or ("fp32",)
+    if precision == "fp32" or precision not in asked or any(method in LOWERING for method, _ in steps):
         return steps
-    return (*steps, ("quantize" if cell.precision == "int8" else cell.precision, ""))
+    return (*steps, ("quantize" if precision == "int8" else precision, ""))
