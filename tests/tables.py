@@ -20,6 +20,8 @@ CHOOSE = shlex.split(
 BARS = ROOT / "results/published/bars"
 NATIVE = BARS / "native.json"
 NATIVE_TABLE = ROOT / "results/published/native.md"
+CIFAR10 = BARS / "cifar10.json"
+CIFAR10_TABLE = ROOT / "results/published/cifar10.md"
 
 
 def printed(*arguments: str) -> str:
@@ -55,6 +57,45 @@ no isolation. The ratio is paired by round, with its 95 % interval; the scatter 
     return head + "".join(_native_row(row) for row in found["rows"])
 
 
+def cifar10_table(found: dict[str, Any]) -> str:
+    """What the suite cifar10 found, line by line, and ours beside its peers, as Markdown."""
+    lines = [
+        f"| {name} | {'held' if line['held'] else '**missed**'} | {line['says']} |"
+        for name, line in found["lines"].items()
+    ]
+    return f"""# Compression on CIFAR-10
+
+`edgebench run cifar10` gave [this run](local/cifar10/table.md); `scripts/bars cifar10` read it at {found["at"]}. Accuracy is on
+5,000 pictures that were never trained on, and its changes are paired by picture; all intervals are of 95 %.
+
+| | | found |
+| --- | --- | --- |
+{chr(10).join(lines)}
+
+What one would otherwise call directly, on the same teacher, data and epochs:
+
+| recipe | runtime | accuracy | agreement | size | latency | against the teacher | int8 layers |
+| --- | --- | ---: | ---: | ---: | ---: | --- | ---: |
+""" + "".join(_peer_row(row) for row in found["lines"]["peers"]["table"])
+
+
+def _peer_row(row: dict[str, Any]) -> str:
+    speed, low, high = row["speed"]
+    cells = [
+        row["recipe"],
+        row["runtime"],
+        f"{row['accuracy']:.2%}",
+        f"{row['agreement']:.1%}",
+        f"{row['size'] / 1e3:.1f} kB",
+    ]
+    cells += [
+        f"{row['latency'] * 1e6:.1f} µs",
+        f"{speed:.2f}x ({low:.2f}–{high:.2f})",
+        f"{row['int8']} of {row['layers']}",
+    ]
+    return f"| {' | '.join(cells)} |\n"
+
+
 def _native_row(row: dict[str, Any]) -> str:
     def ratio(key: str, interval: str) -> str:
         low, high = row[interval]
@@ -85,4 +126,6 @@ if __name__ == "__main__":
     README.write_text(with_tables(README.read_text()))
     if NATIVE.exists():
         NATIVE_TABLE.write_text(native_table(json.loads(NATIVE.read_text())))
+    if CIFAR10.exists():
+        CIFAR10_TABLE.write_text(cifar10_table(json.loads(CIFAR10.read_text())))
     (BARS / "README.md").write_text(bars_table())

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgebench import environment
 from edgebench.measure import monotonic, utc_stamp
-from tests.bars import board, call_overhead, machines, native, noise, overhead, scale, series, small, speed
+from tests.bars import board, call_overhead, cifar10, machines, native, noise, overhead, scale, series, small, speed
 
 OUT = Path(__file__).parents[2] / "results" / "published" / "bars"
 BARS = {
@@ -17,7 +17,7 @@ BARS = {
     "B8": overhead.b8, "B9": noise.b9, "B10": small.b10, "B11": small.b11, "B12": small.b12,
     "B13": machines.b13, "B14": machines.b14, "B15": small.b15, "B16": small.b16,
     "grid": speed.grid, "quick": speed.quick, "parent": speed.parent, "scale": scale.scale, "native": native.native,
-    "calls": call_overhead.calls, "board-cuts": board.cuts, "board-push": board.push, "board-presence": board.presence,
+    "cifar10": cifar10.cifar10, "calls": call_overhead.calls, "board-cuts": board.cuts, "board-push": board.push, "board-presence": board.presence,
 }  # fmt: skip
 
 

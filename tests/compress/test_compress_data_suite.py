@@ -79,6 +79,24 @@ def test_students_differ_by_their_losses_and_seeds_only(plan: Plan) -> None:
     assert found == {(name, seed, losses) for name, losses in wanted for seed in range(3)}
 
 
+def test_ours_and_what_it_is_held_against_differ_by_one_step_only(plan: Plan) -> None:
+    by_name = {recipe.name: recipe.steps for recipe in plan.recipes}
+    for ours, peers in {
+        "pruned": ["pruned-peer"],
+        "teacher-int8": ["teacher-int8-peer-onnxruntime", "teacher-int8-peer-nncf"],
+    }.items():
+        for peer in peers:
+            differ = [(a.method, b.method) for a, b in zip(by_name[ours], by_name[peer], strict=True) if a != b]
+            assert len(differ) == 1
+            assert differ[0][1].startswith("peer-")
+            assert not differ[0][0].startswith("peer-")
+
+
+def test_the_network_that_int8_hurts_is_trained_for_as_long_either_way(plan: Plan) -> None:
+    mobile = {r.name: r.steps for r in plan.recipes if r.model}
+    assert {sum(s.options.get("epochs", 0) for s in steps) for steps in mobile.values()} == {12}
+
+
 def shortened(step: Step) -> Step:
     """The step with one epoch of few batches."""
     if "epochs" not in step.options:
@@ -89,15 +107,24 @@ def shortened(step: Step) -> Step:
 def test_every_kind_of_recipe_of_the_suite_runs(
     plan: Plan, archive: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """But for those that measure: `test_stopwatch` has them."""
     data = loaded(plan, archive, monkeypatch)
-    pipeline.check(plan.model, data, base=tmp_path, recipes=plan.recipes)
-    kinds = {tuple((s.method, tuple(s.options.get("losses", ()))) for s in r.steps): r for r in plan.recipes}
+    for model in {recipe.model or plan.model for recipe in plan.recipes}:
+        own = [recipe for recipe in plan.recipes if (recipe.model or plan.model) == model]
+        pipeline.check(model, data, base=tmp_path, recipes=own)
+    kinds = {
+        tuple((s.method, tuple(s.options.get("losses", ()))) for s in r.steps): r
+        for r in plan.recipes
+        if not any("latency" in step.options for step in r.steps)
+    }
     other_seed = next(r for r in plan.recipes if r.name == "labels-0")
-    assert {r.name for r in kinds.values()} >= {"labels-2", "hinton-2", "dist-2", "small-int8"}
+    assert {r.name for r in kinds.values()} >= {"labels-2", "hinton-2", "dist-2", "pruned-peer", "small-int8"}
     seeds: set[str] = set()
     for recipe in (*kinds.values(), other_seed):
         short = Recipe(name=recipe.name, steps=tuple(shortened(step) for step in recipe.steps))
-        made = pipeline.build(plan.model, short, (), data, base=tmp_path, cache=tmp_path / "cache")
+        made = pipeline.build(
+            recipe.model or plan.model, short, (), data, base=tmp_path, cache=tmp_path / "cache", seed=plan.seed
+        )
         assert made.facts["parameters"] > 0
         if recipe.name.startswith("labels"):
             seeds.add(made.data.sha256)

@@ -130,5 +130,7 @@ def test_the_tables_of_the_bars_are_those_of_their_files() -> None:
     from tests import tables
 
     assert (tables.BARS / "README.md").read_text() == tables.bars_table(), "write it again with scripts/tables"
+    if tables.CIFAR10.exists():
+        assert tables.CIFAR10_TABLE.read_text() == tables.cifar10_table(json.loads(tables.CIFAR10.read_text()))
     if tables.NATIVE.exists():
         assert tables.NATIVE_TABLE.read_text() == tables.native_table(json.loads(tables.NATIVE.read_text()))
