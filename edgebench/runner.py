@@ -22,6 +22,7 @@ from edgebench.errors import EdgebenchError, Interrupted, MissingRuntime, PlanEr
 from edgebench.lines import ChildDied
 from edgebench.parts import packed
 from edgebench.plan import Plan, Square
+from edgebench.report import cards
 from edgebench.schema import (
     Artifact,
     Job,
@@ -393,6 +394,8 @@ def compress(prepared: Prepared, out: Path, progress: Progress = quiet) -> list[
             target = out / _file_name(recipe, lowering, Path(artifact.path))
             with store.writing(out):
                 shutil.copyfile(artifact.path, target)
+                card = cards.text(to_json(prepared.plan), recipe.name, replace(artifact, path=target.name))
+                target.with_name(target.name + cards.SUFFIX).write_text(card, encoding="utf-8")
             made.append({"recipe": recipe.name, "lowering": lowering, **to_json(replace(artifact, path=str(target)))})
             made[-1].setdefault("facts", {})
     return made

@@ -52,7 +52,17 @@ def write_tables(folder: RunFolder, table: Table) -> str:
         folder.write_text(name, text)
         made.append(name)
         del text  # before the next one is made
+    _write_cards(folder)
     return f"Kept in {folder.path} ({', '.join(made)})."
+
+
+def _write_cards(folder: RunFolder) -> None:
+    """Beside each model file that lies in the folder, what it is."""
+    from edgebench.report import cards
+
+    for path, text in cards.cards(folder.run, folder.results()):
+        if (folder.path / path).is_file():
+            folder.write_text(path + cards.SUFFIX, text)
 
 
 def rendered(table: Table) -> Iterator[tuple[str, str]]:

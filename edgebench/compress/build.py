@@ -97,7 +97,7 @@ class Build(ABC):
             size=path.stat().st_size,
             made_by=kept.tools(),
             parent=self.origin(),
-            facts=Options({**self.facts(), **note["facts"], "lowering": name}),
+            facts=Options({**self.facts(), **note["facts"], "lowering": name, "data_sha256": self.data.sha256}),
         )
 
     def _check_precision(self, name: str, precision: str) -> None:

@@ -32,4 +32,13 @@ def test_the_quick_suite_gives_five_variants_on_three_runtimes(edgebench: Callab
     }
     assert macs["pruned"] / macs["teacher"] == pytest.approx(0.5, rel=0.02)
     (folder,) = (tmp_path / "results").iterdir()
-    assert len(list((folder / "artifacts").iterdir())) == 10
+    made = sorted((folder / "artifacts").iterdir())
+    cards = {p.name: json.loads(p.read_text()) for p in made if p.name.endswith(".card.json")}
+    assert len(made) == 20
+    assert {f"{card['file']}.card.json" for card in cards.values()} == set(cards)
+    pruned = cards["pruned.onnx.card.json"]
+    assert [step["method"] for step in pruned["steps"]] == ["train", "prune", "finetune"]
+    assert pruned["steps"][1]["found"]["macs_left"] == pytest.approx(0.5, rel=0.02)
+    assert {m["backend"] for m in pruned["measured"]} == {"onnxruntime", "openvino"}
+    assert all(m["latency"]["value"] > 0 and m["accuracy"]["interval"] for m in pruned["measured"])
+    assert len(pruned["data"]["sha256"]) == 64
