@@ -231,7 +231,7 @@ def peers(run: Kept) -> Line:
 
 
 def cost(run: Kept) -> Line:
-    """All steps together within an hour less the 10 minutes of measuring: of processor time, for they were not alone.
+    """All steps together within 45 minutes, which leaves 10 to measure and 5 to export: of processor time, as they were not alone.
 
     Steps that train take one processor, so that on a quiet machine their processor time is about their time.
     """
@@ -245,7 +245,7 @@ def cost(run: Kept) -> Line:
             seen[way] = float(step.get("processor_seconds", 0.0))
     total = sum(seen.values())
     return {
-        "held": total <= 3000,
+        "held": total <= 2700,
         "says": f"{len(seen)} steps took {total / 60:.0f} min of one processor, and measuring at most 10 min",
         "processor_seconds": total,
     }
