@@ -18,6 +18,7 @@ from torch import nn
 from edgebench.compress.cache import sha256
 from edgebench.compress.load_model import tensor
 from edgebench.compress.lowering import export
+from edgebench.compress.lowering.culprit import culprit
 from edgebench.errors import ModelError
 
 EXAMPLE = tensor(stripes().evaluation.inputs[:4])
@@ -107,3 +108,39 @@ def test_a_file_that_answers_otherwise_is_refused(files: dict[str, Path]) -> Non
         export.check_parity(files["onnx"], EXAMPLE, wanted + 0.01)
     with pytest.raises(ModelError, match=r"differs from torch by nan"):
         export.check_parity(files["onnx"], EXAMPLE, wanted * float("nan"))
+
+
+class Gate(nn.Module):
+    def forward(self, x: Any, scale: float = 1.0) -> Any:
+        return x * scale if x.mean() > 0 else x
+
+
+class Deep(nn.Module):
+    """The module that branches is in a list, in a module that is called by keyword, beside others that do not."""
+
+    def __init__(self, keyword: bool) -> None:
+        super().__init__()
+        self.keyword = keyword
+        self.blocks = nn.ModuleList([nn.Identity(), nn.Sequential(nn.Flatten(), Gate())])
+
+    def forward(self, x: Any) -> Any:
+        for block in self.blocks:
+            x = block(input=x) if self.keyword else block(x)
+        return x
+
+
+@pytest.mark.parametrize("keyword", [False, True])
+def test_the_module_that_cannot_be_exported_is_named(keyword: bool, tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"as a graph, because of its module blocks\.1\.1 \(Gate\): .*branches on values"
+    ):
+        export.export_pt2(Deep(keyword), EXAMPLE, tmp_path / "model.pt2")
+
+
+def test_no_module_is_blamed_for_a_network_that_fails_as_a_whole() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: Any) -> Any:
+            raise RuntimeError("always")
+
+    assert culprit(Broken(), EXAMPLE) == ""
+    assert culprit(nn.Sequential(nn.Flatten()), EXAMPLE) == ""

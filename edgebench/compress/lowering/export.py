@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgebench.compress.quiet import first_line, quiet
+from edgebench.compress.lowering.culprit import cannot
+from edgebench.compress.quiet import quiet
 from edgebench.errors import ModelError
 
 OPSET = 20
@@ -42,7 +43,7 @@ def export_onnx(model: nn.Module, example: Tensor, path: Path) -> None:
                 verbose=False,
             )
         except Exception as error:
-            raise _cannot(error, "ONNX") from error
+            raise cannot(error, "ONNX", model, example) from error
         assert made is not None
         graph = made.model_proto
     found = {entry.domain: entry.version for entry in graph.opset_import}
@@ -83,14 +84,7 @@ def _exported(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram
         with torch.no_grad():
             return torch.export.export(model.eval(), (example.clone(),), dynamic_shapes=({0: batch},))
     except Exception as error:
-        raise _cannot(error, "a graph") from error
-
-
-def _cannot(error: Exception, what: str) -> ModelError:
-    return ModelError(
-        f"The network cannot be exported as {what}: {first_line(error)}.",
-        "Write its forward without branches on values, and without a fixed batch size.",
-    )
+        raise cannot(error, "a graph", model, example) from error
 
 
 def name_weights(graph: Any) -> None:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgebench.compress.lowering.culprit import cannot
 from edgebench.compress.lowering.lower_x86 import _observer, _separate_calls
 from edgebench.compress.quantization import layers
 from edgebench.compress.quantization.calibration import check_samples
@@ -92,10 +93,7 @@ def _exported(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram
     try:
         return torch.export.export(model, (example,))
     except Exception as error:
-        raise ModelError(
-            f"The network cannot be exported as a graph: {first_line(error)}.",
-            "Write its forward without branches on values.",
-        ) from error
+        raise cannot(error, "a graph", model, example, free=False) from error
 
 
 def _calibrated(model: nn.Module, example: Tensor, samples: NDArray[Any], asked: Quantize) -> torch.fx.GraphModule:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from edgebench.compress.quiet import first_line, quiet
-from edgebench.errors import ModelError, PlanError, did_you_mean
+from edgebench.compress.lowering.culprit import cannot
+from edgebench.compress.quiet import quiet
+from edgebench.errors import PlanError, did_you_mean
 
 aten = torch.ops.aten
 CONVS = (aten.conv1d.default, aten.conv2d.default, aten.conv2d.padding, aten.conv1d.padding)
@@ -50,10 +51,7 @@ def trace(model: nn.Module, example: Tensor) -> GraphModule:
             program = torch.export.export(model.eval(), (example.clone(),), dynamic_shapes=free)
             made = program.module(check_guards=False)
         except Exception as error:
-            raise ModelError(
-                f"The network cannot be exported as a graph: {first_line(error)}.",
-                "Write its forward without branches on values, and without a fixed batch size.",
-            ) from error
+            raise cannot(error, "a graph", model, example) from error
     assert isinstance(made, GraphModule)
     return made
 
