@@ -80,6 +80,8 @@ What one would otherwise call directly, on the same teacher, data and epochs:
 
 
 def _peer_row(row: dict[str, Any]) -> str:
+    if "reason" in row:
+        return f"| {row['recipe']} | {row['runtime']} | {row['reason']} | | | | | |\n"
     speed, low, high = row["speed"]
     cells = [
         row["recipe"],

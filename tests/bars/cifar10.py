@@ -219,7 +219,10 @@ def _hashes(run: Kept) -> dict[str, str]:
 
 
 def peers(run: Kept) -> Line:
-    """Ours is ahead or equal to each library's own call in accuracy, size and latency, beyond the intervals."""
+    """Ours is ahead or equal to each library's own call in accuracy, size and latency, beyond the intervals.
+
+    A peer's file that the runtime does not run as it was asked to has no figures, and its reason in their place.
+    """
     table, behind = [], []
     for ours, others in {
         "pruned": ["pruned-peer"],
@@ -229,7 +232,8 @@ def peers(run: Kept) -> Line:
             for name in (ours, *others):
                 table.append(_peer_row(run, name, runtime))
             for peer in others:
-                behind += _behind(run, ours, peer, runtime)
+                if run.rows[peer, runtime].status == "ok":
+                    behind += _behind(run, ours, peer, runtime)
     return {"held": not behind, "says": "; ".join(behind) or "ours is ahead or equal in each", "table": table}
 
 
@@ -255,6 +259,8 @@ def cost(run: Kept) -> Line:
 
 
 def _peer_row(run: Kept, name: str, runtime: str) -> dict[str, Any]:
+    if run.rows[name, runtime].status != "ok":
+        return {"recipe": name, "runtime": runtime, "reason": run.rows[name, runtime].reason}
     row = {m: run.figure(name, runtime, m) for m in ("accuracy", "agreement", "size", "latency")}
     done, layers = run.int8(name, runtime)
     speed = _plain(run.ratio(name, "teacher", runtime))
