@@ -108,6 +108,9 @@ class Backend(ABC):
     accepts: ClassVar[frozenset[str]]
     """File formats it opens: "onnx", "pt2", "openvino-ir", ..."""
 
+    endings: ClassVar[Mapping[str, str]] = {}
+    """The ending of a file -> its format, for those that `bench` and `inspect` are to know by it: {".rknn": "rknn"}."""
+
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "onnx", "int8": "onnx-u8s8"}
     """Each precision it can be asked for -> the lowering that the artifact must come from (edgebench.compress)."""
 

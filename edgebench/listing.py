@@ -27,12 +27,13 @@ def backend(name: str) -> dict[str, Any]:
 
 
 def _about(name: str) -> dict[str, Any]:
-    has: dict[str, Any] = {"accepts": [], "precisions": [], "refused": {}, "options": {}}
+    has: dict[str, Any] = {"accepts": [], "endings": {}, "precisions": [], "refused": {}, "options": {}}
     try:
         made = plugins.backend(name)
         found = made.probe()
         has = {
             "accepts": sorted(made.accepts),
+            "endings": dict(made.endings),
             "precisions": list(made.precisions),
             "refused": dict(made.refused),
             "options": dict(made.options),

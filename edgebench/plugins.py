@@ -66,13 +66,23 @@ def backend(name: str) -> Backend:
     )
 
 
-def packages() -> tuple[str, ...]:
-    """What the backends say shapes their files and figures, as pip calls it; one that does not import says nothing."""
-    found: list[str] = []
+def backends() -> dict[str, Backend]:
+    """Every registered backend by name; one that does not import costs its own name and no other."""
+    found: dict[str, Backend] = {}
     for name in names("edgebench.backends"):
         with suppress(EdgebenchError):
-            found += backend(name).distributions
-    return tuple(dict.fromkeys(found))
+            found[name] = backend(name)
+    return found
+
+
+def endings() -> dict[str, str]:
+    """The ending of a model file -> its format, as the backends say; one that does not import says nothing."""
+    return {ending: form for made in backends().values() for ending, form in made.endings.items()}
+
+
+def packages() -> tuple[str, ...]:
+    """What the backends say shapes their files and figures, as pip calls it; one that does not import says nothing."""
+    return tuple(dict.fromkeys(name for made in backends().values() for name in made.distributions))
 
 
 def origin(group: str, name: str) -> str:

@@ -16,9 +16,6 @@ from edgebench.parts import beside
 from edgebench.plan import Plan
 from edgebench.schema import Artifact, DeviceProfile, ModelSpec, Options, Recipe, TensorSpec
 
-FORMATS = {".onnx": "onnx", ".pt2": "pt2", ".xml": "openvino-ir", ".tflite": "tflite", ".fake": "fake"}
-FORMATS |= {".pte": "pte", ".param": "ncnn", ".ncnn": "ncnn", ".plan": "tensorrt-plan", ".engine": "tensorrt-plan"}
-"""The format of a file by its ending."""
 FLOOR = "fake"
 HERE = DeviceProfile(name="local")
 WHOLE = 1.0
@@ -33,7 +30,7 @@ def file_format(plan: Plan) -> str:
     suffix = Path(plan.model.source).suffix.lower()
     no_steps = not any(r.steps for r in plan.recipes) and set(plan.precisions) <= {"fp32", "bf16", "fp16"}
     own = any(r.model or r.data for r in plan.recipes)
-    return FORMATS.get(suffix, "") if ready and no_steps and not own else ""
+    return plugins.endings().get(suffix, "") if ready and no_steps and not own else ""
 
 
 def is_entry(text: str) -> bool:
@@ -175,7 +172,7 @@ def check_file(path: Path) -> tuple[TensorSpec, ...]:
 
 def _looked_into(path: Path) -> tuple[TensorSpec, ...]:
     """The inputs of a file that is whole, where its format can be read here. Raises ModelError for a damaged one."""
-    form = FORMATS.get(path.suffix.lower(), "")
+    form = plugins.endings().get(path.suffix.lower(), "")
     if not inspect.readable(form):
         return ()
     try:
@@ -186,11 +183,12 @@ def _looked_into(path: Path) -> tuple[TensorSpec, ...]:
 
 def format_of(path: Path) -> str:
     """The format of a model file by its ending. Raises ModelError for an ending that no format has."""
-    form = FORMATS.get(path.suffix.lower())
+    known = plugins.endings()
+    form = known.get(path.suffix.lower())
     if form is None:
         raise ModelError(
             f"No runtime is known for {path.suffix or 'a file without an ending'}: {path}.",
-            f"Give one of {', '.join(ending for ending, known in FORMATS.items() if known != FLOOR)}.",
+            f"Give one of {', '.join(ending for ending, kind in known.items() if kind != FLOOR)}.",
         )
     return form
 
@@ -225,13 +223,11 @@ def backends_for(path: Path, device: DeviceProfile = HERE) -> tuple[str, ...]:
     Raises MissingRuntime when there is none.
     """
     form = format_of(path)
-    able = [
-        name for name in plugins.names("edgebench.backends") if name != FLOOR and form in plugins.backend(name).accepts
-    ]
+    able = {name: made for name, made in plugins.backends().items() if name != FLOOR and form in made.accepts}
     suited = tuple(name for name in able if name in device.backends)
     if device.transport != HERE.transport and suited:
         return suited
-    found = {name: plugins.backend(name).probe() for name in able}
+    found = {name: made.probe() for name, made in able.items()}
     here = tuple(name for name in able if found[name].ok)
     if not here:
         missing = next(iter(found.values()), None)
@@ -257,8 +253,7 @@ def entry_backends(device: DeviceProfile = HERE) -> tuple[str, ...]:
     """Every backend that can run here: a file is made for each of them. For another machine, those that its profile names."""
     if device.transport != HERE.transport and device.backends:
         return device.backends
-    names = [name for name in plugins.names("edgebench.backends") if name != FLOOR]
-    return tuple(name for name in names if plugins.backend(name).probe().ok)
+    return tuple(name for name, made in plugins.backends().items() if name != FLOOR and made.probe().ok)
 
 
 def artifact(plan: Plan) -> Artifact:
@@ -270,7 +265,7 @@ def artifact_of(path: Path) -> Artifact:
     parts = beside(path)
     facts = {"beside": {os.path.relpath(part, path.parent): store.sha256(part) for part in parts}} if parts else {}
     return Artifact(
-        format=FORMATS[path.suffix.lower()],
+        format=format_of(path),
         path=str(path),
         sha256=store.sha256(path),
         size=sum(part.stat().st_size for part in (path, *parts)),

@@ -46,6 +46,7 @@ FIX = "Export it again for this version of ExecuTorch, or take the whole file."
 class ExecuTorchBackend(Backend):
     name = "executorch"
     accepts = frozenset({"pte"})
+    endings = {".pte": "pte"}
     precisions = {"fp32": "pte", "int8": "pte-int8"}
     refused = {"fp16": "on x86 its fp16 took twice the time of fp32, so edgebench makes no such programs"}
     options = {**FALLBACK}

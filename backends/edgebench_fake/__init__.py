@@ -47,6 +47,7 @@ REMAKE = "Write it again with edgebench.testing.fake_artifact."
 class FakeBackend(Backend):
     name = "fake"
     accepts = frozenset({"fake"})
+    endings = {".fake": "fake"}
     precisions = {"fp32": "fake"}
     module = "numpy"
     fork_safe = True

@@ -37,6 +37,7 @@ RESOLVERS = {"xnnpack": "AUTO", "none": "BUILTIN_WITHOUT_DEFAULT_DELEGATES"}
 class LiteRtBackend(Backend):
     name = "litert"
     accepts = frozenset({"tflite"})
+    endings = {".tflite": "tflite"}
     precisions = {"fp32": "tflite", "fp16": "tflite-fp16", "int8": "tflite-int8"}
     options = {
         "delegate": "xnnpack (default): its kernels for the operators that it has; none: LiteRT's own",

@@ -40,6 +40,7 @@ FIX = "Convert it again with pnnx, and keep the .bin beside the .param."
 class NcnnBackend(Backend):
     name = "ncnn"
     accepts = frozenset({"ncnn"})
+    endings = {".param": "ncnn", ".ncnn": "ncnn"}
     precisions = {"fp32": "ncnn", "fp16": "ncnn-fp16"}
     refused = {"int8": "no wheel carries ncnn's quantization tools, ncnn2table and ncnn2int8"}
     module = "ncnn"

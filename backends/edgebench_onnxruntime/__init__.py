@@ -36,6 +36,7 @@ ACTIVATIONS = {"u8": "onnx-u8s8", "s8": "onnx-s8s8"}
 class OnnxRuntimeBackend(Backend):
     name = "onnxruntime"
     accepts = frozenset({"onnx"})
+    endings = {".onnx": "onnx"}
     precisions = {"fp32": "onnx", "int8": "onnx-u8s8"}
     refused = {"fp16": "its CPU kernels cast fp16 to fp32 and back, which is slower than fp32"}
     options = {

@@ -61,6 +61,7 @@ PROFILED_RUNS = 3
 class OpenVinoBackend(Backend):
     name = "openvino"
     accepts = frozenset({"onnx", "openvino-ir"})
+    endings = {".onnx": "onnx", ".xml": "openvino-ir"}
     precisions = {"fp32": "onnx", "bf16": "onnx", "int8": "onnx-u8s8"}
     refused = {"fp16": "its CPU plugin stores fp16 and computes in fp32"}
     options = {

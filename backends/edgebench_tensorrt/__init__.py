@@ -23,6 +23,7 @@ from edgebench_tensorrt.asked import OPTIONS, Asked
 class TensorRtBackend(Backend):
     name = "tensorrt"
     accepts = frozenset({"onnx", plan_file.FORMAT})
+    endings = {".plan": plan_file.FORMAT, ".engine": plan_file.FORMAT}
     precisions = {"fp32": "onnx", "fp16": "onnx-typed-fp16", "int8": "onnx-typed-int8"}
     refused = {"bf16": "numpy and the exporters here have no bf16, which its typed graph would need"}
     options = OPTIONS

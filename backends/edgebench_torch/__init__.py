@@ -35,6 +35,7 @@ DEVICES = ("cpu", "cuda")
 class TorchBackend(Backend):
     name = "torch"
     accepts = frozenset({"pt2"})
+    endings = {".pt2": "pt2"}
     precisions = {"fp32": "pt2", "bf16": "pt2", "int8": "pt2-int8-x86"}
     refused = {"fp16": 'it is for GPUs: ask for it with device = "cuda"'}
     options = {

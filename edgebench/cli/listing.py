@@ -49,7 +49,8 @@ def backends(name: str | None, as_json: bool) -> None:
 def _say_backend(found: Mapping[str, Any]) -> None:
     here = f"version {found['version']}" if found["ok"] else f"not here: {found['reason']}. {found['fix']}"
     say(f"{found['name']}: {here}")
-    say(f"  opens       {', '.join(found['accepts'])}")
+    endings = f" ({' '.join(found['endings'])})" if found["endings"] else ""
+    say(f"  opens       {', '.join(found['accepts'])}{endings}")
     say(f"  precisions  {', '.join(found['precisions'])}")
     for precision, reason in found["refused"].items():
         say(f"  no {precision:<8} {reason}")

@@ -71,6 +71,8 @@ def declared(backend: Backend, case: Case) -> None:
     require(isinstance(accepts, frozenset) and bool(accepts), "accepts must be a frozenset of formats")
     require(case.artifact.format in accepts, f"accepts lacks {case.artifact.format!r}, the format of this case")
     require(case.precision in backend.precisions, f"precisions lacks {case.precision!r}, asked by this case")
+    strange = {ending: form for ending, form in backend.endings.items() if form not in accepts or ending[:1] != "."}
+    require(not strange, f"endings {strange} must be like '.net', each with a format of accepts")
     twice = {"threads", "batch", "precision"} & set(backend.options)
     require(not twice, f"options must not declare {sorted(twice)}: every backend is given these")
     mute = [name for name, text in backend.options.items() if not text.strip()]

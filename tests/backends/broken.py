@@ -228,6 +228,11 @@ class OptionUntold(Broken):
     session = BrokenSession
 
 
+class StrangeEnding(Broken):
+    endings = {".acme": "acme"}
+    session = BrokenSession
+
+
 class NoHelp(Broken):
     options = {"threads": ""}
     session = BrokenSession

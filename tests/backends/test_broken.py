@@ -45,6 +45,7 @@ CAUGHT = [
     (broken.TakesAnyInput, "misfits", "dtype float64 for input 'input' was answered without complaint"),
     (broken.ProfileWithoutTime, "profile", "needs name, op and seconds"),
     (broken.OptionUntold, "told", "['mode']"),
+    (broken.StrangeEnding, "declared", "endings {'.acme': 'acme'} must be like"),
     (broken.NoHelp, "declared", "must not declare ['threads']"),
     (broken.CrashOnGarbage, "corrupt", "died of SIGABRT"),
     (broken.TracebackOnGarbage, "corrupt", "must be a ModelError, not RuntimeError('bad magic')"),

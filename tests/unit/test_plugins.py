@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pytest
 
-from edgebench import plugins
+from edgebench import plugins, ready
 from edgebench.errors import EdgebenchError, MissingRuntime
 
 GROUP = "edgebench.backends"
@@ -147,3 +147,16 @@ def test_what_is_no_backend_is_refused(install: Install, target: str) -> None:
     install("acme", f"[{GROUP}]\nodd = {target}\n", GOOD + "\nclass Half(Backend):\n    name = 'half'\n")
     with pytest.raises(EdgebenchError, match=r"'odd' of acme 1\.2 is no edgebench\.backend\.Backend"):
         plugins.backend("odd")
+
+
+def test_a_file_format_of_a_strangers_own_is_known_by_its_ending(install: Install, tmp_path: Path) -> None:
+    own = GOOD.replace('frozenset({"onnx"})', 'frozenset({"acme-net"})\n    endings = {".acme": "acme-net"}')
+    install("acme", f"[{GROUP}]\ngood = acme:Good\n", own)
+    install("rotten", f"[{GROUP}]\nbad = rotten:Bad\n", "import nowhere")
+    assert plugins.endings().items() >= {".acme": "acme-net", ".onnx": "onnx", ".ncnn": "ncnn"}.items()
+    path = tmp_path / "net.ACME"
+    path.write_bytes(b"compiled")
+    assert ready.check_file(path) == ()
+    assert ready.backends_for(path) == ("good",)
+    assert ready.artifact_of(path).format == "acme-net"
+    assert ready.file_format(ready.bench_plan(str(path), ("good",))) == "acme-net"
