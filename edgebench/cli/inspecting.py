@@ -114,7 +114,7 @@ def _weights(sizes: Mapping[str, int]) -> str:
 @cli.command(epilog=CONVERT_EXAMPLES)
 @click.argument("source", metavar="FILE.onnx|MODULE:CALLABLE")
 @click.option("--to", "backend", required=True, metavar="RUNTIME", help="For which runtime: see edgebench backends.")
-@click.option("--precision", default="fp32", metavar="P", show_default=True, help="fp32, fp16 or int8.")
+@click.option("--precision", default="fp32", metavar="P", show_default=True, help="fp32, fp16, bf16 or int8.")
 @click.option(
     "--calibration", default="", metavar="DATA", help="Samples for int8: .npz, pictures, digits or module:callable."
 )
@@ -138,4 +138,16 @@ def convert(source: str, backend: str, shapes: Sequence[str], as_json: bool, **a
     if as_json:
         say(json.dumps(to_json(made), indent=1, sort_keys=True))
     else:
-        say(f"{made.path}: {made.format}, {text.file_size(made.size)}. Measure it with: edgebench bench {made.path}")
+        more = _not_of_the_file(Path(made.path), backend, asked["precision"])
+        say(
+            f"{made.path}: {made.format}, {text.file_size(made.size)}. Measure it with: edgebench bench {made.path}{more}"
+        )
+
+
+def _not_of_the_file(path: Path, backend: str, precision: str) -> str:
+    """What bench must be told, too, where a half precision is what the runtime does and not what the file holds."""
+    from edgebench import ready
+
+    if precision not in ("fp16", "bf16") or ready.own_precision(path, (backend,)) == precision:
+        return ""
+    return f" --backend {backend} --precision {precision}"

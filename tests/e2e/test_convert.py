@@ -40,6 +40,15 @@ def test_an_onnx_file_becomes_int8(
     assert (found["int8_layers"], found["layers"]) == (2, 2)
 
 
+def test_a_half_precision_that_is_not_in_the_file_is_told_for_the_measuring(
+    warm: Callable[..., Any], tiny_onnx: Path
+) -> None:
+    done = warm("convert", tiny_onnx, "--to", "openvino", "--precision", "bf16", "--out", "net.onnx")
+    assert done.stdout.endswith("edgebench bench net.onnx --backend openvino --precision bf16\n"), done.stderr
+    done = warm("convert", tiny_onnx, "--to", "openvino", "--out", "net.onnx")
+    assert done.stdout.endswith("edgebench bench net.onnx\n"), done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "precision", "form"), [("litert", "fp32", "tflite"), ("ncnn", "fp16", "ncnn"), ("torch", "int8", "pt2")]
