@@ -9,7 +9,20 @@ from typing import Any
 
 from edgebench import environment
 from edgebench.measure import monotonic, utc_stamp
-from tests.bars import board, call_overhead, cifar10, machines, native, noise, overhead, scale, series, small, speed
+from tests.bars import (
+    board,
+    call_overhead,
+    cifar10,
+    machines,
+    native,
+    noise,
+    overhead,
+    runtimes,
+    scale,
+    series,
+    small,
+    speed,
+)
 
 OUT = Path(__file__).parents[2] / "results" / "published" / "bars"
 BARS = {
@@ -18,6 +31,7 @@ BARS = {
     "B13": machines.b13, "B14": machines.b14, "B15": small.b15, "B16": small.b16,
     "grid": speed.grid, "quick": speed.quick, "parent": speed.parent, "scale": scale.scale, "native": native.native,
     "cifar10": cifar10.cifar10, "calls": call_overhead.calls, "board-cuts": board.cuts, "board-push": board.push, "board-presence": board.presence,
+    "runtimes": runtimes.runtimes,
 }  # fmt: skip
 
 

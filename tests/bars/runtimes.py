@@ -1,0 +1,59 @@
+"""The suite `backends` as it was published: every row there or refused, parity, agreement, and what int8 brings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+PUBLISHED = Path(__file__).parents[2] / "results" / "published" / "local" / "backends" / "results.jsonl"
+FASTER = {"onnxruntime": 1.5, "openvino": 1.5, "litert": 2.5}
+"""How much faster than fp32 the int8 of ResNet-8 must be."""
+MOST_ERROR, MOST_ERROR_ATTENTION = 1e-4, 1e-3
+"""Relative L2 error of fp32 outputs against torch: of convolutional networks, and of a transformer."""
+LEAST_AGREEMENT = 0.95
+
+
+def runtimes() -> dict[str, Any]:
+    """Hold the published run against the bars of the runtimes; nothing is measured here."""
+    results = [json.loads(line) for line in PUBLISHED.read_text().splitlines()]
+    rows = {(r["cell"]["model"], r["cell"]["backend"], r["cell"].get("precision", "fp32")): r for r in results}
+    failed = [" ".join(key) for key, row in rows.items() if row["status"] == "failed"]
+    ok = {key: row for key, row in rows.items() if row["status"] == "ok"}
+    errors = {key: row["effective"]["gate"]["error"] for key, row in ok.items() if key[2] == "fp32"}
+    most = {key: MOST_ERROR_ATTENTION if key[0] == "vit" else MOST_ERROR for key in errors}
+    agreement = {key: _figure(row, "agreement") for key, row in ok.items() if key[2] == "int8"}
+    gains = {name: _gain(ok, "resnet8", name) for name in FASTER}
+    held = (
+        not failed
+        and all(errors[key] < most[key] for key in errors)
+        and all(share is not None and share >= LEAST_AGREEMENT for share in agreement.values())
+        and all(gain is not None and gain >= FASTER[name] for name, gain in gains.items())
+    )
+    others = {
+        f"{m} {b}": _gain(ok, m, b) for m, b, p in ok if p == "int8" and (m, b) not in {("resnet8", n) for n in FASTER}
+    }
+    shown = ", ".join(f"{name} {gain:.2f}x" if gain else f"{name} –" for name, gain in gains.items())
+    withheld = sum(_figure(row, "latency") is None for row in ok.values())
+    worst = min((share for share in agreement.values() if share is not None), default=None)
+    return {
+        "held": held,
+        "failed": failed,
+        "int8_over_fp32": {**{f"resnet8 {name}": gain for name, gain in gains.items()}, **others},
+        "fp32_error": {" ".join(key): error for key, error in errors.items()},
+        "int8_agreement": {" ".join(key): share for key, share in agreement.items()},
+        "withheld": withheld,
+        "says": f"{len(ok)} rows ({withheld} latencies withheld as too noisy), {len(rows) - len(ok) - len(failed)} refused with the "
+        f"reason, {len(failed)} failed; int8 of ResNet-8 {shown}; worst fp32 error {max(errors.values()):.1e}, least int8 "
+        f"agreement {worst:.1%}",
+    }
+
+
+def _figure(row: dict[str, Any], metric: str) -> float | None:
+    return next((m.get("value") for m in row["measurements"] if m["metric"] == metric), None)
+
+
+def _gain(rows: dict[tuple[str, str, str], Any], model: str, backend: str) -> float | None:
+    """How often the latency of int8 goes into that of fp32; None where one of the two is withheld."""
+    both = [_figure(rows[key], "latency") for p in ("fp32", "int8") if (key := (model, backend, p)) in rows]
+    return both[0] / both[1] if len(both) == 2 and both[0] and both[1] else None
