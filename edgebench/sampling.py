@@ -26,6 +26,7 @@ class Sampling:
     def __init__(self, ensemble: Ensemble, noisy: Callable[[], Sequence[Track]]) -> None:
         self.ensemble, self.protocol, self._noisy = ensemble, ensemble.protocol, noisy
         self._started = measure.monotonic()
+        self._until = math.inf
         self._blocks_left = 0
 
     def run(self) -> None:
@@ -34,8 +35,10 @@ class Sampling:
         cut = [[self.ensemble.tracks[cell] for cell in block] for block in self._cut()]
         for number, block in enumerate(cut):
             self._blocks_left = sum(map(bool, cut[number + 1 :]))
+            self._until = self._share(self._blocks_left)
             if self.ensemble.still(block) and self._time_left():
                 self._attempt(0, block, number)
+        self._until = self._share(0)
         for attempt in range(1, self.protocol.attempts):
             noisy = self._noisy()
             if not noisy or not self._time_left():
@@ -116,9 +119,13 @@ class Sampling:
         ids = {t.id for t in tracks} | {t.work.baseline for t in tracks}
         return [t for t in self.ensemble.alive if t.id in ids]
 
+    def _share(self, others: int) -> float:
+        """Until when a block may take, so that each of the others after it can have as much of the budget as it had."""
+        budget, now = self.protocol.budget_seconds, measure.monotonic()
+        return math.inf if budget is None else now + (self._started + budget - now) / (others + 1)
+
     def _time_left(self, needed: float = 0.0) -> bool:
-        budget = self.protocol.budget_seconds
-        return budget is None or measure.monotonic() - self._started + needed <= budget
+        return measure.monotonic() + needed <= self._until
 
     def _generation(self, generation: int, attempt: int, tracks: Sequence[Track], *, more: bool) -> None:
         ensemble, crew = self.ensemble, self.ensemble.crew

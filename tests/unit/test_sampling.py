@@ -1,0 +1,57 @@
+"""How a budget is spent: every block has its share, and what one leaves goes to those after it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from edgebench import measure
+from edgebench.ensemble import Ensemble
+from edgebench.sampling import Sampling
+from edgebench.schema import DEFAULT
+
+
+class Counted(Sampling):
+    """Generations that take a second each and tell ratios that never become narrow, but those of the block "a"."""
+
+    def __init__(self, names: str, budget: float, easy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.easy, self.made = 0.0, easy, dict.fromkeys(names, 0)
+        monkeypatch.setattr(measure, "monotonic", lambda: self.now)
+        tracks = {n: SimpleNamespace(id=n, work=SimpleNamespace(baseline=n)) for n in names}
+        protocol = replace(DEFAULT, budget_seconds=budget, attempts=1, most_generations=1000, cell_seconds=1e9)
+        ensemble = SimpleNamespace(
+            tracks=tracks, alive=list(tracks.values()), protocol=protocol, still=list, left_s=0.0
+        )
+        super().__init__(cast(Ensemble, ensemble), list)
+
+    def _cut(self) -> list[list[str]]:
+        return [[name] for name in self.made]
+
+    def _generation(self, generation: int, attempt: int, tracks: Any, *, more: bool) -> None:
+        self.now += 1.0
+        for track in tracks:
+            self.made[track.id] += 1
+
+    def _half_width(self, track: Any) -> float:
+        return 0.001 if track.id in self.easy else 0.5
+
+    def _usable(self, track: Any, attempt: int) -> int:
+        return 99
+
+
+@pytest.mark.parametrize(
+    ("easy", "made"),
+    [
+        ("", {"a": 10, "b": 10, "c": 10}),
+        ("a", {"a": 5, "b": 12, "c": 13}),  # what the first leaves is shared by the others
+    ],
+)
+def test_no_block_takes_the_time_of_those_after_it(
+    easy: str, made: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampling = Counted("abc", budget=30.0, easy=easy, monkeypatch=monkeypatch)
+    sampling.run()
+    assert sampling.made == made
