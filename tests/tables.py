@@ -82,19 +82,10 @@ What one would otherwise call directly, on the same teacher, data and epochs:
 def _peer_row(row: dict[str, Any]) -> str:
     if "reason" in row:
         return f"| {row['recipe']} | {row['runtime']} | {row['reason']} | | | | | |\n"
-    speed, low, high = row["speed"]
-    cells = [
-        row["recipe"],
-        row["runtime"],
-        f"{row['accuracy']:.2%}",
-        f"{row['agreement']:.1%}",
-        f"{row['size'] / 1e3:.1f} kB",
-    ]
-    cells += [
-        f"{row['latency'] * 1e6:.1f} µs",
-        f"{speed:.2f}x ({low:.2f}–{high:.2f})",
-        f"{row['int8']} of {row['layers']}",
-    ]
+    speed, latency = row["speed"], row["latency"]
+    cells = [row["recipe"], row["runtime"], f"{row['accuracy']:.2%}", f"{row['agreement']:.1%}"]
+    cells += [f"{row['size'] / 1e3:.1f} kB", f"{latency * 1e6:.1f} µs" if latency else "withheld"]
+    cells += [f"{speed[0]:.2f}x ({speed[1]:.2f}–{speed[2]:.2f})" if speed else "–", f"{row['int8']} of {row['layers']}"]
     return f"| {' | '.join(cells)} |\n"
 
 

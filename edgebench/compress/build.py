@@ -76,7 +76,7 @@ class Build(ABC):
             lowering=name,
             quantize=dataclasses.asdict(self.quantization) if quantized else None,
             calibration=self.data.sha256 if quantized else None,
-            writer=code.of(type(self.quantization)) if own else None,
+            writer=[type(self.quantization).__qualname__, code.of(type(self.quantization))] if own else None,
         )
         folder = self.cache / "files" / key
         path = folder / f"model.{how.format}"

@@ -55,6 +55,12 @@ def test_a_peers_file_is_the_same_twice_and_not_ours(method: str, tmp_path: Path
     assert sha256(Path(kept.path)) == twice[0]
 
 
+def test_two_peers_of_the_same_options_share_no_file(tmp_path: Path) -> None:
+    made = [built(tmp_path, method, samples=16).artifacts["onnx-u8s8"] for method in QUANTIZERS]
+    assert [artifact.facts["quantizer"] for artifact in made] == ["onnxruntime", "nncf"]
+    assert made[0].sha256 != made[1].sha256
+
+
 def test_onnxruntimes_call_is_the_one_that_its_user_would_make(tmp_path: Path) -> None:
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
