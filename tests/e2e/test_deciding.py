@@ -75,7 +75,9 @@ def test_a_slow_down_of_three_percent_is_slower(warm: Edgebench, tmp_path: Path)
     assert warm("compare", b, a).returncode == 0
     told = warm("compare", a, b, "--markdown")
     assert told.returncode == 1
-    assert told.stdout.startswith("**B is a regression: 15 of 60 figures in 15 pairs are worse")
+    assert told.stdout.startswith(
+        "**B is a regression: over all 15 pairs it is 1.03x slower (1.03–1.03), and 15 of 60 figures"
+    )
 
 
 def test_other_threads_are_named_not_comparable(warm: Edgebench, tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def test_a_table_that_is_wider_than_the_page_says_so(browser: Any, comparison: P
     before = name.bounding_box()["x"]
     assert page.locator("#table .wide.cut").count() == 1
     page.locator("#table .wide").evaluate("(e) => { e.scrollLeft = e.scrollWidth; }")
-    page.wait_for_function("!document.querySelector('#table .wide.cut')")
+    page.locator("#table .wide.cut").wait_for(state="detached")
     assert abs(name.bounding_box()["x"] - before) < 1
     assert page.locator("#rows > thead th").last.bounding_box()["x"] < width
     page.fill("#filter", "no row has this")
