@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import NoReturn
 
 import click
 
@@ -43,9 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The entry point of the `edgebench` command."""
     try:
         code = cli.main(args=None if argv is None else list(argv), prog_name="edgebench", standalone_mode=False)
-        _leave(code)
+        sys.exit(code if isinstance(code, int) else 0)
     except SystemExit as end:
-        _leave(end.code)
+        _leave_at_once(end)
+        raise
     except EdgebenchError as error:
         _fail(error.problem, error.fix)
     except click.UsageError as error:
@@ -65,14 +65,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise
 
 
-def _leave(code: object) -> NoReturn:
-    """The end of a verb. Where it turned the garbage collection off, its millions of records are not freed one by one."""
-    found = code if isinstance(code, int) else 0
-    if gc.isenabled():
-        sys.exit(found)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(found)
+def _leave_at_once(end: SystemExit) -> None:
+    """Where a verb turned the garbage collection off, its millions of records are not freed one by one."""
+    if not gc.isenabled() and isinstance(end.code, int):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code)
 
 
 def _fail(problem: str, fix: str) -> None:
