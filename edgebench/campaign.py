@@ -7,7 +7,6 @@ stdout: JSON lines: environment, progress, record (one generation of one cell), 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 import threading
@@ -100,19 +99,14 @@ class Campaign:
 
     def _weigh_all(self) -> None:
         """Workers for memory alone, where few generations were asked for; at once, for memory minds no neighbour."""
-        cores = os.cpu_count() or 1
-        for _ in range(self.job.protocol.memory_processes):
-            lacking = [
-                t for t in self.ensemble.alive if 0 < self.ensemble.weighed(t) < self.job.protocol.memory_processes
-            ]
-            for i in range(0, len(lacking), cores):
-                group = lacking[i : i + cores]
-                for step in (self.ensemble.start, self._weigh):
-                    for track in self.ensemble.still(group):
-                        self.ensemble.guarded(track, step)
+        wanted = self.job.protocol.memory_processes
+        for _ in range(wanted):
+            lacking = [t for t in self.ensemble.alive if 0 < self.ensemble.weighed(t) < wanted]
+            self.ensemble.together(lacking, self._weigh)
 
     def _weigh(self, track: Track) -> None:
         self.ensemble.note(f"memory of {track.label}")
+        self.ensemble.start(track)
         track.prepared(APART)
         track.open()
         track.close()

@@ -58,12 +58,12 @@ class Generation:
 
 def judge(record: Record, threads: int, isolated: bool = False) -> Generation | None:
     """Sort a generation's samples; None when it holds none (a check, a scenario)."""
-    calls: list[Call] = []
+    slices = [calls_of(taken, threads) for taken in record["slices"]]
+    calls = [call for each in slices for call in each]
     steal = 0.0
     throttled = False
     for taken in record["slices"]:
         evidence = taken.get("evidence", {})
-        calls += calls_of(taken, threads)
         steal += evidence.get("steal_s") or 0.0
         throttled = throttled or any((evidence.get("throttle") or {}).values())
     walls = [wall for wall, _, _ in calls]
@@ -83,7 +83,7 @@ def judge(record: Record, threads: int, isolated: bool = False) -> Generation | 
         after_clean_median=stats.median(best) / 1e9 if len(best) >= LEAST_CLEAN else None,
         steal=steal / seconds if seconds else 0.0,
         throttled=throttled,
-        settled=stats.is_settled(slice_medians(record, threads)),
+        settled=stats.is_settled(list(map(_says, slices))),
     )
 
 
@@ -97,13 +97,14 @@ def calls_of(taken: Record, threads: int) -> list[Call]:
 
 
 def slice_medians(record: Record, threads: int) -> list[float]:
-    """What each slice of a generation says, in nanoseconds: of its clean calls, or of all where few are clean."""
-    out = []
-    for taken in record["slices"]:
-        calls = calls_of(taken, threads)
-        clean = [wall for wall, clean, _ in calls if clean]
-        out.append(stats.median(clean if len(clean) >= LEAST_CLEAN else [wall for wall, _, _ in calls]))
-    return out
+    """What each slice of a generation says, in nanoseconds."""
+    return [_says(calls_of(taken, threads)) for taken in record["slices"]]
+
+
+def _says(calls: Sequence[Call]) -> float:
+    """The median of a slice's clean calls, or of all where few are clean."""
+    clean = [wall for wall, clean, _ in calls if clean]
+    return stats.median(clean if len(clean) >= LEAST_CLEAN else [wall for wall, _, _ in calls])
 
 
 def clean_groups(taken: Record, threads: int) -> list[bool]:
