@@ -108,7 +108,7 @@ def _data(
 
 def _check_ending(target: Path, form: str, backend: Backend) -> None:
     """Refuse a name that says another format than what will be in it."""
-    asked = plugins.endings().get(target.suffix.lower())
+    asked = ready.known_format(target)
     builds = type(backend).build is not Backend.build
     if asked == form or (builds and asked in backend.accepts):
         return
@@ -121,7 +121,7 @@ def _check_ending(target: Path, form: str, backend: Backend) -> None:
 def _put(artifact: Artifact, backend: Backend, precision: str, target: Path) -> Artifact:
     """Lay the file where it was asked for, whole or not at all; compiled first where the name asks for that."""
     with tempfile.TemporaryDirectory() as folder:
-        if plugins.endings().get(target.suffix.lower()) != artifact.format:
+        if ready.known_format(target) != artifact.format:
             found = backend.probe()
             if not found.ok:
                 raise MissingRuntime(f"{backend.name} cannot compile here: {found.reason}.", found.fix)

@@ -28,6 +28,9 @@ VOLATILE = frozenset({"temperatures", "throttle", "load", "others", "memory_avai
 """Facts that differ from one minute or one request to the next, and versions, which are compared by themselves;
 all others make the fingerprint."""
 
+REPEATS = frozenset({"fingerprint", "source_hash", "warnings", "health", "isolation_reason"})
+"""What stands in an environment beside the facts and repeats them, or was looked at while measuring."""
+
 HOT = 80.0  # degrees Celsius: boards begin to slow down between 80 and 85
 
 BUSY = 0.2

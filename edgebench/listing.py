@@ -12,12 +12,7 @@ from edgebench.schema import Availability
 
 def backends() -> list[dict[str, Any]]:
     """Every registered runtime with what its probe says, as plain JSON; the fake one is the tests' own."""
-    out = []
-    for name in plugins.names("edgebench.backends"):
-        if name == FLOOR:
-            continue
-        out.append(_about(name))
-    return out
+    return [_about(name) for name in plugins.names("edgebench.backends") if name != FLOOR]
 
 
 def backend(name: str) -> dict[str, Any]:

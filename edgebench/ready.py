@@ -27,10 +27,9 @@ def file_format(plan: Plan) -> str:
     """The format of a ready model file that is measured as it is; "" for a plan that has to make its files."""
     whole = plan.data_options.get("evaluation") == WHOLE
     ready = plan.data == "random" or plan.data.endswith(".npz") or whole
-    suffix = Path(plan.model.source).suffix.lower()
     no_steps = not any(r.steps for r in plan.recipes) and set(plan.precisions) <= {"fp32", "bf16", "fp16"}
     own = any(r.model or r.data for r in plan.recipes)
-    return plugins.endings().get(suffix, "") if ready and no_steps and not own else ""
+    return known_format(Path(plan.model.source)) if ready and no_steps and not own else ""
 
 
 def is_entry(text: str) -> bool:
@@ -172,7 +171,7 @@ def check_file(path: Path) -> tuple[TensorSpec, ...]:
 
 def _looked_into(path: Path) -> tuple[TensorSpec, ...]:
     """The inputs of a file that is whole, where its format can be read here. Raises ModelError for a damaged one."""
-    form = plugins.endings().get(path.suffix.lower(), "")
+    form = known_format(path)
     if not inspect.readable(form):
         return ()
     try:
@@ -181,14 +180,18 @@ def _looked_into(path: Path) -> tuple[TensorSpec, ...]:
         return ()  # the runtime itself will say what is wrong with the file, if anything is
 
 
+def known_format(path: Path) -> str:
+    """The format of a model file by its ending; "" for an ending that no backend names."""
+    return plugins.endings().get(path.suffix.lower(), "")
+
+
 def format_of(path: Path) -> str:
     """The format of a model file by its ending. Raises ModelError for an ending that no format has."""
-    known = plugins.endings()
-    form = known.get(path.suffix.lower())
-    if form is None:
+    form = known_format(path)
+    if not form:
         raise ModelError(
             f"No runtime is known for {path.suffix or 'a file without an ending'}: {path}.",
-            f"Give one of {', '.join(ending for ending, kind in known.items() if kind != FLOOR)}.",
+            f"Give one of {', '.join(ending for ending, kind in plugins.endings().items() if kind != FLOOR)}.",
         )
     return form
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -225,16 +224,10 @@ def overall(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     found = [f for f in figures if f["metric"] == "latency" and f["ratio"] and f["low"] and f["high"]]
     if len(found) < FEW:
         return None
-    middle, half = (
-        statistics.fmean(values)
-        for values in (
-            [math.log(f["ratio"]) for f in found],
-            [math.log(f["high"] / f["low"]) / 2 for f in found],
-        )
-    )
-    ratio, low, high = (math.exp(middle + sign * half) for sign in (0, -1, 1))
-    said = stats.verdict(stats.Estimate(ratio, low, high))
-    return {"pairs": len(found), "ratio": ratio, "low": low, "high": high, "verdict": said}
+    ratio = stats.geometric_mean([f["ratio"] for f in found])
+    spread = stats.geometric_mean([math.sqrt(f["high"] / f["low"]) for f in found])
+    whole = stats.Estimate(ratio, ratio / spread, ratio * spread)
+    return {"pairs": len(found), "ratio": ratio, "low": whole.low, "high": whole.high, "verdict": stats.verdict(whole)}
 
 
 def _common_shift(figures: Sequence[Mapping[str, Any]]) -> float | None:

@@ -149,7 +149,7 @@ def told(points: Sequence[Point]) -> dict[str, Any]:
 
 
 KEPT = tuple(f.name for f in dataclasses.fields(Point) if f.name != "facts")
-UNNAMED = environment.VOLATILE | {"fingerprint", "source_hash", "warnings", "health", "isolation_reason"}
+UNNAMED = environment.VOLATILE | environment.REPEATS
 """Facts that change from minute to minute, or repeat others."""
 
 

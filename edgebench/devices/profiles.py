@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgebench import toml
+from edgebench import plugins, toml
 from edgebench.devices import Device, identity, sensors
 from edgebench.devices.adb import AdbDevice
 from edgebench.devices.local import LocalDevice
@@ -159,8 +159,6 @@ def _check_values(values: dict[str, Any], problems: toml.Problems) -> None:
     """What is of the right type and makes no sense all the same."""
     if str(values.get("address", "")).startswith("-"):
         problems.add(("address",), "an address cannot begin with a dash: ssh would take it for an option.")
-    from edgebench import plugins
-
     for key, known in (("backends", plugins.names("edgebench.backends")), ("sensors", sensors.KINDS)):
         for i, name in enumerate(values.get(key, ())):
             if isinstance(name, str) and name not in known:

@@ -33,7 +33,8 @@ def render(table: Table) -> str:
             own = row.result.environment
             if id(own) not in at:
                 place = environments.setdefault(repr(own), len(known))
-                known.extend([own] * (place == len(known)))
+                if place == len(known):
+                    known.append(own)
                 at[id(own)] = place
             yield _row(table, row, places[id(row.run)], at[id(own)])
 

@@ -30,9 +30,8 @@ class Server:
         self.folder, self.program = folder, sshd_program()
         self.home, self.port = folder / "home", _free_port()
         if os.geteuid() == 0:
-            Path("/run/sshd").mkdir(
-                exist_ok=True
-            )  # made by the service, which nobody started here; sshd wants it of root
+            # The service makes it, which nobody started here; sshd wants it of root.
+            Path("/run/sshd").mkdir(exist_ok=True)
         (self.home / ".ssh").mkdir(parents=True, mode=0o700)
         for name in ("host", "user"):
             self.new_key(name)

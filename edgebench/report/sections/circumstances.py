@@ -7,24 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgebench import suites
+from edgebench.environment import REPEATS, VOLATILE
 from edgebench.report.columns import shorten
 from edgebench.report.sections.base import Line, Section, cut, names
 from edgebench.report.table import Row, Table
 from edgebench.report.text import MISSING, ended, plain, told
 from edgebench.schema import Run
 
-MOMENTARY = {
-    "load",
-    "others",
-    "memory_available",
-    "temperatures",
-    "throttle",
-    "fingerprint",
-    "source_hash",
-    "warnings",
-    "isolation_reason",
-    "health",
-}
+MOMENTARY = VOLATILE - {"threads", "runtimes"} | REPEATS
 """Facts of a machine that change from minute to minute, or repeat others: not a difference between two runs."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -77,9 +77,7 @@ def marked(panel: Sequence[Spot]) -> list[Spot]:
 
 def _slower(panel: Sequence[Spot]) -> Iterator[int]:
     """Those that are surely slower than a row which is not surely less accurate."""
-    ordered = sorted(panel, key=lambda spot: spot.latency.high)
-    highs = [spot.latency.high for spot in ordered]
-    accuracies = list(accumulate((spot.accuracy.high for spot in ordered), max))
+    highs, accuracies = _reached((spot.latency.high, spot.accuracy.high) for spot in panel)
     for i, spot in enumerate(panel):
         faster = bisect_left(highs, spot.latency.low)
         if faster and accuracies[faster - 1] >= spot.accuracy.low:
@@ -88,10 +86,14 @@ def _slower(panel: Sequence[Spot]) -> Iterator[int]:
 
 def _less_accurate(panel: Sequence[Spot]) -> Iterator[int]:
     """Those that are surely less accurate than a row which is not surely slower."""
-    ordered = sorted(panel, key=lambda spot: spot.latency.low)
-    lows = [spot.latency.low for spot in ordered]
-    accuracies = list(accumulate((spot.accuracy.low for spot in ordered), max))
+    lows, accuracies = _reached((spot.latency.low, spot.accuracy.low) for spot in panel)
     for i, spot in enumerate(panel):
         as_fast = bisect_right(lows, spot.latency.high)
         if accuracies[as_fast - 1] > spot.accuracy.high:
             yield i
+
+
+def _reached(ends: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """The latencies in their order, and the greatest accuracy of all rows up to each."""
+    ordered = sorted(ends)
+    return [latency for latency, _ in ordered], list(accumulate((accuracy for _, accuracy in ordered), max))
