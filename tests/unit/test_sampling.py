@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from edgebench import measure
+from edgebench import measure, stats
 from edgebench.ensemble import Ensemble
 from edgebench.sampling import Sampling
 from edgebench.schema import DEFAULT
@@ -55,3 +56,20 @@ def test_no_block_takes_the_time_of_those_after_it(
     sampling = Counted("abc", budget=30.0, easy=easy, monkeypatch=monkeypatch)
     sampling.run()
     assert sampling.made == made
+
+
+def test_only_a_cell_whose_slices_disagree_is_given_more_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampling = Counted("ab", budget=30.0, easy="a", monkeypatch=monkeypatch)
+    taken = {"a": [1.0] * 9, "b": [1.0, 2.0] * 9}
+    given: dict[str, int] = {"a": 0, "b": 0}
+
+    def one_slice(track: Any) -> None:
+        given[track.id] += 1
+
+    monkeypatch.setattr(sampling, "_slice", one_slice)
+    settled = lambda track: stats.is_settled(taken[track.id][: given[track.id]])  # noqa: E731
+    monkeypatch.setattr("edgebench.sampling._settled", settled)
+    sampling.ensemble.random = random.Random(0)
+    sampling.ensemble.guarded = lambda track, step: step(track)  # type: ignore[method-assign]
+    sampling._rounds(list(sampling.ensemble.tracks.values()))
+    assert given == {"a": DEFAULT.rounds, "b": DEFAULT.most_rounds}
