@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-PUBLISHED = Path(__file__).parents[2] / "results" / "published" / "local" / "backends" / "results.jsonl"
+from edgebench import store
+from edgebench.schema import Result
+
+PUBLISHED = Path(__file__).parents[2] / "results" / "published" / "local" / "backends"
 FASTER = {"onnxruntime": 1.5, "openvino": 1.5, "litert": 2.5}
 """How much faster than fp32 the int8 of ResNet-8 must be."""
 MOST_ERROR, MOST_ERROR_ATTENTION = 1e-4, 1e-3
@@ -16,16 +19,17 @@ LEAST_AGREEMENT = 0.95
 
 def runtimes() -> dict[str, Any]:
     """Hold the published run against the bars of the runtimes; nothing is measured here."""
-    results = [json.loads(line) for line in PUBLISHED.read_text().splitlines()]
-    rows = {(r["cell"]["model"], r["cell"]["backend"], r["cell"].get("precision", "fp32")): r for r in results}
-    failed = [" ".join(key) for key, row in rows.items() if row["status"] == "failed"]
-    ok = {key: row for key, row in rows.items() if row["status"] == "ok"}
-    errors = {key: row["effective"]["gate"]["error"] for key, row in ok.items() if key[2] == "fp32"}
+    rows = {(r.cell.model, r.cell.backend, r.cell.precision): r for r in store.open_run(PUBLISHED).results()}
+    failed = [" ".join(key) for key, row in rows.items() if row.status == "failed"]
+    ok = {key: row for key, row in rows.items() if row.status == "ok"}
+    errors = {key: row.effective["gate"]["error"] for key, row in ok.items() if key[2] == "fp32"}
     most = {key: MOST_ERROR_ATTENTION if key[0] == "vit" else MOST_ERROR for key in errors}
     agreement = {key: _figure(row, "agreement") for key, row in ok.items() if key[2] == "int8"}
     gains = {name: _gain(ok, "resnet8", name) for name in FASTER}
+    withheld = sum(_figure(row, "latency") is None for row in ok.values())
     held = (
         not failed
+        and not withheld
         and all(errors[key] < most[key] for key in errors)
         and all(share is not None and share >= LEAST_AGREEMENT for share in agreement.values())
         and all(gain is not None and gain >= FASTER[name] for name, gain in gains.items())
@@ -34,7 +38,6 @@ def runtimes() -> dict[str, Any]:
         f"{m} {b}": _gain(ok, m, b) for m, b, p in ok if p == "int8" and (m, b) not in {("resnet8", n) for n in FASTER}
     }
     shown = ", ".join(f"{name} {gain:.2f}x" if gain else f"{name} –" for name, gain in gains.items())
-    withheld = sum(_figure(row, "latency") is None for row in ok.values())
     worst = min((share for share in agreement.values() if share is not None), default=None)
     return {
         "held": held,
@@ -49,11 +52,12 @@ def runtimes() -> dict[str, Any]:
     }
 
 
-def _figure(row: dict[str, Any], metric: str) -> float | None:
-    return next((m.get("value") for m in row["measurements"] if m["metric"] == metric), None)
+def _figure(row: Result, metric: str) -> float | None:
+    found = row.get(metric)
+    return found.value if found else None
 
 
-def _gain(rows: dict[tuple[str, str, str], Any], model: str, backend: str) -> float | None:
+def _gain(rows: Mapping[tuple[str, str, str], Result], model: str, backend: str) -> float | None:
     """How often the latency of int8 goes into that of fp32; None where one of the two is withheld."""
     both = [_figure(rows[key], "latency") for p in ("fp32", "int8") if (key := (model, backend, p)) in rows]
     return both[0] / both[1] if len(both) == 2 and both[0] and both[1] else None
