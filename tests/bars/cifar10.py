@@ -237,7 +237,7 @@ def peers(run: Kept) -> Line:
             for name in (ours, *others):
                 table.append(_peer_row(run, name, runtime))
             for peer in others:
-                if not _no_figures(run, peer, runtime):
+                if run.rows[peer, runtime].status == "ok":
                     behind += _behind(run, ours, peer, runtime)
     lacking = [f"{row['recipe']} on {row['runtime']}: {row['reason']}" for row in table if "reason" in row]
     lacking += [
@@ -268,21 +268,13 @@ def cost(run: Kept) -> Line:
     }
 
 
-def _no_figures(run: Kept, name: str, runtime: str) -> str:
-    """Why a row says nothing of what it is named after; "" where it does."""
-    row = run.rows[name, runtime]
-    by, wanted = (row.artifact.facts.get("quantizer") if row.artifact else None), name.rpartition("-peer-")[2]
-    if "-peer-" in name and by is not None and by != wanted:
-        return f"not measured: by a mistake of the cache, mended since, this row has the file of {by}"
-    return "" if row.status == "ok" else row.reason
-
-
 def _peer_row(run: Kept, name: str, runtime: str) -> dict[str, Any]:
-    if reason := _no_figures(run, name, runtime):
-        return {"recipe": name, "runtime": runtime, "reason": reason}
+    found = run.rows[name, runtime]
+    if found.status != "ok":
+        return {"recipe": name, "runtime": runtime, "reason": found.reason}
     row: dict[str, Any] = {m: run.figure(name, runtime, m) for m in ("accuracy", "agreement", "size")}
     done, layers = run.int8(name, runtime)
-    latency = run.rows[name, runtime].get("latency")
+    latency = found.get("latency")
     row["latency"] = latency.value if latency else None
     speed = _plain(run.ratio(name, "teacher", runtime))
     return {"recipe": name, "runtime": runtime, **row, "speed": speed, "int8": done, "layers": layers}
