@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgebench.compress.lowering.counted import int8_facts
 from edgebench.compress.lowering.culprit import cannot
 from edgebench.compress.lowering.lower_x86 import _observer, _separate_calls
 from edgebench.compress.quantization import layers
@@ -59,7 +60,7 @@ def quantize(
             ) from error
         done, count = _coverage(graph)
         facts = _write(_exported(graph, given), path)
-    return {**facts, "int8_layers": done, "layers": count, "int8_coverage": done / count if count else 0.0}
+    return {**facts, **int8_facts(done, count)}
 
 
 def _check_installed() -> None:

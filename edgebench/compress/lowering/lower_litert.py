@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench.compress.lowering import tflite_file, tflite_layers
+from edgebench.compress.lowering.counted import int8_facts
 from edgebench.compress.lowering.lower_onnx import check_samples
 from edgebench.compress.quantization import ranges
 from edgebench.compress.quiet import first_line, quiet
@@ -89,13 +90,10 @@ def quantize(
                 "Leave litert out of this recipe.",
             ) from error
     path.write_bytes(made)
-    done, layers = tflite_file.coverage(tflite_file.parse(made))
     return {
         **({} if free else {"batch": 1}),
         "activations": "dynamic" if dynamic else "static",
-        "int8_layers": done,
-        "layers": layers,
-        "int8_coverage": done / layers if layers else 0.0,
+        **int8_facts(*tflite_file.coverage(tflite_file.parse(made))),
     }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebench.compress.lowering.counted import int8_facts
 from edgebench.compress.quantization import calibration
 from edgebench.compress.quantization.calibration import Limits, check_samples
 from edgebench.compress.quiet import first_line, quiet
@@ -195,8 +196,7 @@ def _finish(path: Path) -> dict[str, Any]:
     clean(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
     open_session(path)  # a graph that onnxruntime itself refuses must not leave the house
-    done, layers = coverage(model)
-    return {"int8_layers": done, "layers": layers, "int8_coverage": done / layers if layers else 0.0}
+    return int8_facts(*coverage(model))
 
 
 def coverage(model: Any) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from edgebench.compress.lowering import x86_float
+from edgebench.compress.lowering.counted import int8_facts
 from edgebench.compress.lowering.export import save_program
 from edgebench.compress.quantization import layers, ranges
 from edgebench.compress.quantization.calibration import check_samples
@@ -285,4 +286,4 @@ def _facts(graph: GraphModule) -> dict[str, Any]:
     fusable = sum(all("dequantize" in str(getattr(a, "target", "")) for a in node.args[:2]) for node in floats)
     done = sum(map(_is_int8, graph.graph.nodes)) + fusable
     count = done + len(floats) - fusable
-    return {"int8_layers": done, "layers": count, "int8_coverage": done / count if count else 0.0}
+    return int8_facts(done, count)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Peer:
+class Peer(ABC):
     """A quantizer that writes its own files. `samples` of the calibration split are what it is given."""
 
     name: ClassVar[str] = "peer"
@@ -42,6 +43,8 @@ class Peer:
         import onnx
 
         from edgebench.compress.lowering import lower_onnx
+        from edgebench.compress.lowering.counted import int8_facts
+        from edgebench.compress.model_file import inputs_of
 
         if lowering.format != "onnx":
             raise PlanError(
@@ -50,8 +53,7 @@ class Peer:
             )
         lower_onnx.check_samples(request.calibration)
         source = request.onnx()
-        weights = {tensor.name for tensor in onnx.load(source).graph.initializer}
-        taken = next(i.name for i in onnx.load(source).graph.input if i.name not in weights)
+        taken = inputs_of(onnx.load(source))[0].name
         try:
             with quiet():
                 self.call(source, taken, request.calibration[: self.samples], path)
@@ -64,17 +66,11 @@ class Peer:
             raise ModelError(
                 f"{self.library} cannot quantize this network: {first_line(error)}.", "Leave this recipe out."
             ) from error
-        done, layers = lower_onnx.coverage(onnx.load(path))
-        return {
-            "quantizer": self.library,
-            "int8_layers": done,
-            "layers": layers,
-            "int8_coverage": done / layers if layers else 0.0,
-        }
+        return {"quantizer": self.library, **int8_facts(*lower_onnx.coverage(onnx.load(path)))}
 
+    @abstractmethod
     def call(self, source: Path, taken: str, samples: NDArray[Any], path: Path) -> None:
         """The library's own call: the float file `source`, whose input is `taken`, in int8 to `path`."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,17 +84,11 @@ class OnnxRuntime(Peer):
     library: ClassVar[str] = "onnxruntime"
 
     def call(self, source: Path, taken: str, samples: NDArray[Any], path: Path) -> None:
-        from onnxruntime.quantization import CalibrationDataReader, quantize_static
+        from onnxruntime.quantization import quantize_static
 
-        class Reader(CalibrationDataReader):  # type: ignore[misc]
-            def __init__(self) -> None:
-                self.rows: Iterator[NDArray[Any]] = iter(samples)
+        from edgebench.compress.quantization.calibration import reader
 
-            def get_next(self) -> dict[str, Any] | None:
-                row = next(self.rows, None)
-                return None if row is None else {taken: row[None]}
-
-        quantize_static(str(source), str(path), Reader())
+        quantize_static(str(source), str(path), reader(taken, [row[None] for row in samples]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ def _collected(model: Path, samples: NDArray[Any], method: str, folder: Path) ->
     )
     name, batch = input_of(model)
     for part in batches(samples, batch):  # one at a time: its histograms take parts of one size only
-        calibrator.collect_data(_reader(name, [part]))
+        calibrator.collect_data(reader(name, [part]))
     if extremes:
         found = calibrator.compute_data().items()
         return {tensor: (float(np.min(seen.lowest)), float(np.max(seen.highest))) for tensor, seen in found}
@@ -89,7 +89,7 @@ def batches(samples: NDArray[Any], batch: int | None) -> list[NDArray[Any]]:
     return whole
 
 
-def _reader(name: str, parts: list[NDArray[Any]]) -> Any:
+def reader(name: str, parts: list[NDArray[Any]]) -> Any:
     """Hands the parts out one by one, as the calibrator wants it."""
     from onnxruntime.quantization import CalibrationDataReader
 
