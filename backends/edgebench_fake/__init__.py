@@ -100,7 +100,8 @@ class FakeSession(Session):
         return answers
 
     def _work(self) -> None:
-        spell = self._runs // SPELL % 2 * self._behave.get("sway", 0.0)
+        # Each process begins elsewhere in a spell: else those of every generation would fall on its slices alike.
+        spell = (self._runs + os.getpid()) // SPELL % 2 * self._behave.get("sway", 0.0)
         if self._sleep:
             threading.Event().wait(self._sleep * (1 + spell))
         if self._spin:
