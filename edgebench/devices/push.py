@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from edgebench.schema import digest
+
 RUNNER = Path(__file__).parent / "runner"
 MANIFEST = "MANIFEST.json"
 
@@ -39,6 +41,25 @@ def rsync(ssh: str, host: str, source: Path, target: str) -> list[str]:
     place = host if ":" not in host else f"{host.rpartition('@')[0]}@[{host.rpartition('@')[2]}]".removeprefix("@")
     given = f"{source}/" if source.is_dir() else str(source)
     return ["rsync", *OPTIONS, f"--rsh={ssh}", "--", given, f"{place}:{target}"]
+
+
+class Remembered:
+    """Which trees a board had when it was last furnished with the same backends: what to ask for in the first breath.
+
+    A guess, no more: the board says whether it has them, and what is wanted now may be others.
+    """
+
+    def __init__(self, cache: Path, *which: object) -> None:
+        self._file = cache / "boards" / f"had-{digest(which)[:16]}.json"
+        try:
+            self.keys: list[str] = [str(key) for key in json.loads(self._file.read_text(encoding="utf-8"))]
+        except (OSError, ValueError, TypeError):
+            self.keys = []
+
+    def keep(self, keys: list[str]) -> None:
+        if keys != self.keys:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._file.write_text(json.dumps(keys), encoding="utf-8")
 
 
 @contextmanager

@@ -61,12 +61,12 @@ class SshDevice(Device):
             return Availability(ok=False, version=version, reason=reason, fix=fix, details=details)
         return Availability(ok=True, version=version, details=details)
 
-    def hello(self, modules: Sequence[str] = ()) -> Mapping[str, Any]:
+    def hello(self, modules: Sequence[str] = (), **also: Any) -> Mapping[str, Any]:
         """What its runner says of the board: Python, libc, machine, workdir, and which modules its Python has.
 
         Raises RemoteError.
         """
-        return self.ask({"do": "hello", "modules": list(modules)})
+        return self.ask({"do": "hello", "modules": list(modules), **also})
 
     def command(self, argv: Sequence[str]) -> list[str]:
         host, options = openssh.reach(self.profile.address, self.name)
@@ -76,14 +76,17 @@ class SshDevice(Device):
 
     def furnish(self, backends: Mapping[str, Backend], cache: Path) -> None:
         """Resolve the board's environment here, and push it and edgebench there."""
-        found = self.hello([*(b.module for b in backends.values() if b.module), board_env.CORE])
+        had = push.Remembered(cache, self.profile.address, self.profile.workdir, sorted(backends))
+        own = [*(b.module for b in backends.values() if b.module), board_env.CORE]
+        found = self.hello(own, trees=had.keys)
         target = board_env.target(found, self.profile.address)
         if not found["rsync"]:
             raise RemoteError(f"There is no rsync on {self.profile.address}.", "Install it there, then run again.")
         wanted = board_env.requirements(backends.values(), found["modules"], target)
         environment = board_env.wheels(wanted, target, cache)
         trees = [board_env.code(backends, cache), *([environment] if environment else [])]
-        self._trees = self._push_trees(trees)
+        self._trees = self._push_trees(trees, dict(zip(had.keys, found["stock"]["trees"], strict=True)))
+        had.keep([push.digest_of(tree) for tree in trees])
 
     def push(self, artifact: Artifact) -> Artifact:
         """Bring the file into <workdir>/store/<sha256>/<name>, unless the board has it already."""
@@ -100,8 +103,11 @@ class SshDevice(Device):
         self._pushed = (*self._pushed, there)
         return there
 
-    def _push_trees(self, trees: Sequence[Path]) -> tuple[str, ...]:
+    def _push_trees(self, trees: Sequence[Path], known: Mapping[str, str | None]) -> tuple[str, ...]:
+        """Where each tree lies there, after it was brought where it lacked; `known` was told with the hello."""
         keys = [push.digest_of(tree) for tree in trees]
+        if all(known.get(key) for key in keys):
+            return tuple(str(known[key]) for key in keys)
         asked = self.ask({"do": "ask", "trees": keys})
         return tuple(
             place or self._bring(tree, asked["incoming"], key, {"tree": key})

@@ -119,6 +119,15 @@ def test_a_board_says_what_decides_its_wheels(board: Path, python: str) -> None:
     assert found["modules"] == {"json": True, "no.such": False}
     assert found["workdir"] == str(board)
     assert found["emulator"] == ""
+    assert "stock" not in found
+
+
+def test_the_hello_answers_which_trees_are_there_with_the_rest(board: Path) -> None:
+    opened = wire(board, {"do": "hello", "modules": ["json"], "trees": ["0" * 64]})
+    (found,) = opened.answers()
+    opened.close()
+    assert found["modules"] == {"json": True}
+    assert found["stock"]["trees"] == [None]
 
 
 def test_a_workdir_that_cannot_be_made_is_told(tmp_path: Path) -> None:

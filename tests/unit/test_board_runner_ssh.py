@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from edgebench import plugins
 from edgebench.devices import board_env, link, openssh, ssh
 from edgebench.devices.ssh import SshDevice
 from edgebench.errors import EdgebenchError
@@ -221,6 +222,32 @@ def test_a_good_board_is_good_even_if_its_shell_talks(board: Path) -> None:
     found = device(setup=("echo Welcome",)).check()
     assert found.ok, found.reason
     assert found.details["python"] == ".".join(map(str, sys.version_info[:3]))
+
+
+def test_a_board_that_has_all_is_furnished_in_one_trip(
+    board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    once = SshDevice._ask_once
+    monkeypatch.setattr(
+        SshDevice, "_ask_once", lambda self, request, t: asked.append(request["do"]) or once(self, request, t)
+    )
+    backends = {"fake": plugins.backend("fake")}
+    trees, trips = [], []
+    for _ in range(2):
+        there = device()
+        there.furnish(backends, tmp_path / "cache")
+        trees.append(there._trees)
+        trips.append(asked[:])
+        asked.clear()
+    assert trips == [["hello", "ask", "take"], ["hello"]]
+    assert trees[0] == trees[1]
+    assert (Path(trees[1][0]) / "edgebench/__init__.py").exists()
+
+    shutil.rmtree(trees[0][0])  # the guess was wrong
+    device().furnish(backends, tmp_path / "cache")
+    assert asked == ["hello", "ask", "take"]
+    assert (Path(trees[1][0]) / "edgebench/__init__.py").exists()
 
 
 # a campaign: any program in its place, to see what the link makes of it

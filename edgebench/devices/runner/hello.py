@@ -1,5 +1,6 @@
 """What the host must know to make an environment for this board's Python."""
 
+import importlib
 import json
 import os
 import platform
@@ -20,8 +21,17 @@ print("\\n" + json.dumps(found))
 """
 
 
-def hello(request: "dict[str, Any]", workdir: str, _say: object) -> "dict[str, object]":
+def hello(request: "dict[str, Any]", workdir: str, say: object) -> "dict[str, object]":
     os.makedirs(workdir, exist_ok=True)
+    searching = search(request.get("modules") or [])
+    answer = described(workdir)
+    if "trees" in request:  # what the host would ask next; most often it all lies here
+        answer["stock"] = importlib.import_module("runner.stock").ask(request, workdir, say)
+    answer["modules"] = found_by(searching)
+    return answer
+
+
+def described(workdir: str) -> "dict[str, object]":
     free = os.statvfs(workdir)
     return {
         "python": platform.python_version(),
@@ -32,7 +42,6 @@ def hello(request: "dict[str, Any]", workdir: str, _say: object) -> "dict[str, o
         "free": free.f_bavail * free.f_frsize,
         "rsync": shutil.which("rsync") is not None,
         "emulator": emulator(),
-        "modules": modules(request.get("modules") or []),
     }
 
 
@@ -52,12 +61,16 @@ def emulator() -> str:
     return name if name.startswith("qemu-") else ""
 
 
-def modules(names: object) -> "dict[str, bool]":
-    """Which modules this Python has of its own, the user's and the system's packages included: hence another process."""
-    if not isinstance(names, list) or not names:
+def search(names: "list[str]") -> "subprocess.Popen[bytes] | None":
+    """Begin to look which modules this Python has of its own, the user's and the system's packages included: hence another process."""
+    if not names:
+        return None
+    argv = [sys.executable, "-c", _MODULES] + names
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd="/")
+
+
+def found_by(searching: "subprocess.Popen[bytes] | None") -> "dict[str, bool]":
+    if searching is None:
         return {}
-    done = subprocess.Popen(
-        [sys.executable, "-c", _MODULES] + names, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd="/"
-    )
-    out = done.communicate()[0].decode().strip().splitlines()
-    return dict(json.loads(out[-1])) if done.returncode == 0 and out else {}
+    out = searching.communicate()[0].decode().strip().splitlines()
+    return dict(json.loads(out[-1])) if searching.returncode == 0 and out else {}
