@@ -34,6 +34,8 @@ def asked_for(
     trust = "quick" if quick else "precise" if precise else ""
     plan = _with_options(plans.narrow(plan, **axes), options)
     protocol = _trusted(plan.protocol, trust) if trust else plan.protocol
+    if precise or generations is not None:  # who asks for more asks for its time, whatever the plan allowed
+        protocol = replace(protocol, budget_seconds=None)
     if generations is not None:
         if generations < 1:
             raise PlanError(f"--generations must be 1 or more, not {generations}.", "Give a whole number, like 5.")

@@ -180,10 +180,27 @@ def _check_data(table: Mapping[str, Any], at: tuple[str | int, ...], problems: P
         problems.add(at, '[data] needs a source: "digits", a file, a folder, or "module:callable".')
 
 
+NAMELESS = (
+    "make",
+    "make_model",
+    "build",
+    "build_model",
+    "create",
+    "create_model",
+    "get_model",
+    "model",
+    "net",
+    "network",
+)
+"""Names of functions that say nothing of the network that they return."""
+
+
 def model_name(source: str) -> str:
-    """A file-safe name from a python entry or a path."""
-    name = source.rsplit(":", 1)[-1] if ":" in source else source.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    return file_name(name)
+    """A file-safe name from a python entry or a path: my_nets:resnet8 is resnet8, and my_net:make is my_net."""
+    if ":" not in source:
+        return file_name(source.rsplit("/", 1)[-1].rsplit(".", 1)[0])
+    module, _, name = source.rpartition(":")
+    return file_name(module.rpartition(".")[2] if name in NAMELESS else name)
 
 
 def file_name(text: str) -> str:

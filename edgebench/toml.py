@@ -6,6 +6,7 @@ line of every key and list item. The scanner trusts its input: it only ever sees
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from bisect import bisect_right
@@ -53,6 +54,21 @@ def value(text: str) -> Any:
     except tomllib.TOMLDecodeError:
         return text
     return found["v"] if list(found) == ["v"] else text
+
+
+def written(value: object) -> str:
+    """A text, number, truth, list or table as TOML writes it, on one line. TOML has no word for None."""
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{_bare(str(key))} = {written(v)}" for key, v in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(written, value))}]"
+    # JSON's strings and numbers are TOML too, but for the one control character that it leaves.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _bare(key: str) -> str:
+    return key if re.fullmatch("[A-Za-z0-9_-]+", key) else written(key)
 
 
 def read(path: Path) -> Document:

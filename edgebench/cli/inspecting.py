@@ -92,7 +92,9 @@ def _lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _memory(size: int) -> str:
     from edgebench.report import text
 
-    return text.memory(size) if size >= 2**20 else f"{text.significant(size / 2**10)} KiB"
+    if size >= 2**20:
+        return text.memory(size)
+    return f"{text.significant(size / 2**10)} KiB" if size >= 2**10 else f"{size} B"
 
 
 def _tensor(spec: Mapping[str, Any]) -> str:

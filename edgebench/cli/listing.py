@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from edgebench import toml
 from edgebench.cli.app import cli
 from edgebench.cli.screen import say, table
 
@@ -67,14 +68,15 @@ def _say_backend(found: Mapping[str, Any]) -> None:
 
 
 @cli.command()
+@click.argument("name", required=False, metavar="[NAME]")
 @click.option("--json", "as_json", is_flag=True, help="For a script.")
-def methods(as_json: bool) -> None:
-    """The compression methods and their options, for the steps of a recipe."""
+def methods(name: str | None, as_json: bool) -> None:
+    """The compression methods and their options, for the steps of a recipe; of one, only that."""
     from edgebench.compress import methods as known
 
-    found = known.describe()
+    found = [known.described(name)] if name else known.describe()
     if as_json:
-        say(json.dumps(found, indent=1, sort_keys=True))
+        say(json.dumps(found[0] if name else found, indent=1, sort_keys=True))
         return
     for method in found:
         _say_entry(method)
@@ -90,8 +92,16 @@ def _say_entry(entry: Mapping[str, Any]) -> None:
     for line in textwrap.wrap(entry["details"], 100):
         say(f"    {line}")
     for option in entry["options"]:
-        say(f"      {option['name']} = {option['default']}   ({option['type']})")
+        say(f"      {_as_in_a_plan(option)}")
     say()
+
+
+def _as_in_a_plan(option: Mapping[str, Any]) -> str:
+    """The line of TOML that says what holds anyhow; TOML has no word for none, so such an option is told with its type alone."""
+    name, default, kind = option["name"], option["default"], option["type"]
+    if option["required"]:
+        return f"{name}   ({kind}, required)"
+    return f"{name}   ({kind}, none by default)" if default is None else f"{name} = {toml.written(default)}   ({kind})"
 
 
 @cli.command()

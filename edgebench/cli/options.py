@@ -57,7 +57,7 @@ def measuring(command: Callable[..., Any]) -> Callable[..., Any]:
                 "metrics",
                 multiple=True,
                 metavar="NAME",
-                help="Also measure: server, multistream, offline, energy, sustained, profile, application.",
+                help="Also measure: server, multistream, offline, energy, sustained, profile, gpu, application.",
             ),
             click.option(
                 "--external-meter",

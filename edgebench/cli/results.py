@@ -86,7 +86,8 @@ def finish(folder: RunFolder, as_json: bool) -> None:
         say(plugins.load("edgebench.reports", "json")(table).rstrip("\n"))
     else:
         print_table(table, written)
-    sys.exit(1 if any(row.result.status == "failed" for row in table.rows) else 0)
+    statuses = [row.result.status for row in table.rows]
+    sys.exit(1 if "failed" in statuses or "ok" not in statuses else 0)
 
 
 def print_table(table: Table, written: str) -> None:

@@ -76,7 +76,8 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def describe() -> list[dict[str, Any]]:
-    """Every method as plain JSON: `name`, `summary`, `details`, `precision`, `compresses`, `options` (name, type, default).
+    """Every method as plain JSON: `name`, `summary`, `details`, `precision`, `compresses`, `options` (name, type, default,
+    required).
 
     Where an option is a table by name, `tables` says of each name that it may hold what the method's own entry says.
     A method that does not import is listed with its reason as the summary.
@@ -84,30 +85,29 @@ def describe() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for name in plugins.names(GROUP):
         try:
-            kind = _kind(name)
+            found.append(described(name))
         except EdgebenchError as error:
             found.append({"name": name, "summary": f"{error.problem} {error.fix}", "details": "", "options": []})
-            continue
-        tables = {
-            option: [_described(word, entry) for word, entry in choices().items()]
-            for option, choices in getattr(kind, "tables", {}).items()
-        }
-        found.append(
-            {
-                **_described(name, kind),
-                "precision": kind.precision,
-                "compresses": kind.compresses,
-                **({"tables": tables} if tables else {}),
-            }
-        )
     return found
+
+
+def described(name: str) -> dict[str, Any]:
+    """One of them. Raises PlanError for a name that no method has."""
+    kind = _kind(name)
+    tables = {
+        option: [_described(word, entry) for word, entry in choices().items()]
+        for option, choices in getattr(kind, "tables", {}).items()
+    }
+    own = {"precision": kind.precision, "compresses": kind.compresses}
+    return {**_described(name, kind), **own, **({"tables": tables} if tables else {})}
 
 
 def _described(name: str, kind: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
     doc = [part.replace("\n", " ") for part in (inspect.getdoc(kind) or "").split("\n\n")]
     options = [
-        {"name": f.name, "type": _type_name(hints[f.name]), "default": _default(f)} for f in dataclasses.fields(kind)
+        {"name": f.name, "type": _type_name(hints[f.name]), "default": _default(f), "required": _required(f)}
+        for f in dataclasses.fields(kind)
     ]
     return {"name": name, "summary": doc[0], "details": " ".join(doc[1:]), "options": options}
 
@@ -133,7 +133,7 @@ def _required(field: dataclasses.Field[Any]) -> bool:
 
 def _default(field: dataclasses.Field[Any]) -> Any:
     if _required(field):
-        return "(required)"
+        return None
     return to_json(field.default if field.default_factory is dataclasses.MISSING else field.default_factory())
 
 

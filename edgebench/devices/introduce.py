@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from edgebench import toml
 from edgebench.devices import android, identity, keys, profiles
 from edgebench.devices.adb import AdbDevice
 from edgebench.devices.board import BOOT, Board, BoardError, ask
@@ -147,10 +147,5 @@ def _text(name: str, found: Introduction, python: str, price: float | None) -> s
         values |= {key: list(getattr(shipped, key)) for key in ("compatible", "backends", "sensors")}
         if found.board is None:
             values |= {"python": shipped.python, "workdir": shipped.workdir}
-    lines = [f"{key} = {_toml(value)}" for key, value in values.items() if value not in ([], "")]
+    lines = [f"{key} = {toml.written(value)}" for key, value in values.items() if value not in ([], "")]
     return "\n".join(["# Written by: edgebench device add", *lines]) + "\n"
-
-
-def _toml(value: object) -> str:
-    # JSON's strings, numbers and lists of strings are TOML too, but for the one control character that it leaves.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from edgebench import toml
+from edgebench.cli import cli
 from edgebench.compress import methods
 from edgebench.compress.pruning.prune import Prune
 from edgebench.compress.quantization.quantize import Quantize
@@ -92,17 +95,31 @@ def test_the_catalogue_is_plain_json() -> None:
     found = {m["name"]: m for m in json.loads(json.dumps(methods.describe()))}
     assert {"train", "finetune", "distill", "prune", "quantize"} <= set(found)
     options = {o["name"]: o for o in found["distill"]["options"]}
-    assert options["student"] == {"name": "student", "type": "a text", "default": "(required)"}
+    assert options["student"] == {"name": "student", "type": "a text", "default": None, "required": True}
     assert options["losses"]["default"] == {"hinton": {}}
     losses = {loss["name"]: loss for loss in found["distill"]["tables"]["losses"]}
     assert set(losses) == {"hinton", "logit_std", "dkd", "dist", "fitnet", "attention", "rkd"}
-    assert {"name": "beta", "type": "a number", "default": 8.0} in losses["dkd"]["options"]
+    assert {"name": "beta", "type": "a number", "default": 8.0, "required": False} in losses["dkd"]["options"]
     assert found["quantize"]["precision"] == "int8"
     compresses = {m for m in found if found[m]["compresses"]}
     assert {"distill", "prune", "factorize", "quantize", "qat", "fp16"} <= compresses
     assert not {"train", "finetune"} & compresses
     assert "arXiv" in found["distill"]["summary"]
     assert found["prune"]["summary"].count("\n") == 0
+
+
+def test_the_listing_of_a_method_is_a_plan_s_own_toml() -> None:
+    said = CliRunner().invoke(cli, ["methods", "distill"]).output
+    assert "student   (a text, required)" in said
+    assert "momentum   (a number, none by default)" in said
+    options = said.partition("losses.")[0].splitlines()
+    lines = [line.strip().partition("   (")[0] for line in options if line.startswith(" " * 6)]
+    given = toml.parse("\n".join(line for line in lines if " = " in line), "listing").data
+    methods.parse(Step(method="distill", options=Options({"student": "m:make", **given})))
+    assert "prune:" not in said
+    unknown = CliRunner().invoke(cli, ["methods", "distil"])
+    assert isinstance(unknown.exception, PlanError)
+    assert "distill" in unknown.exception.fix
 
 
 def test_checking_recipes_imports_no_framework() -> None:

@@ -29,9 +29,17 @@ def plan(protocol: Protocol) -> Plan:
 def test_another_trust_keeps_the_limits_of_the_plan(trust: str) -> None:
     own = Protocol(memory_limit=1 << 20, budget_seconds=9.0, command_timeout=8.0, sustained_seconds=7.0, seed=6)
     made = asked_for(plan(own), quick=trust == "quick", precise=trust == "precise").protocol
-    assert (made.memory_limit, made.budget_seconds, made.command_timeout) == (1 << 20, 9.0, 8.0)
+    assert (made.memory_limit, made.command_timeout) == (1 << 20, 8.0)
     assert (made.sustained_seconds, made.seed) == (7.0, 6)
     assert (made.trust, made.most_generations) == (trust, PROTOCOLS[trust].most_generations)
+
+
+def test_who_asks_for_more_asks_for_its_time() -> None:
+    own = plan(Protocol(budget_seconds=9.0))
+    assert asked_for(own, quick=True).protocol.budget_seconds == 9.0
+    assert asked_for(own, precise=True).protocol.budget_seconds is None
+    assert asked_for(own, generations=7).protocol.budget_seconds is None
+    assert asked_for(own, precise=True, budget="1m").protocol.budget_seconds == 60.0
 
 
 def test_options_of_a_runtime_are_read_as_toml_and_set_over_those_of_the_plan() -> None:

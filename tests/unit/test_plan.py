@@ -81,7 +81,7 @@ def own_precision(recipe: Recipe) -> str | None:
 
 def test_a_good_plan_is_read_whole() -> None:
     plan = read(GOOD)
-    assert plan.model.name == "make"
+    assert plan.model.name == "my_model"
     assert plan.protocol.budget_seconds == 120
     assert plan.backend_options == {"beta": {"hint": "f32"}}
     assert [r.name for r in plan.recipes] == ["plain", "pruned"]
@@ -235,7 +235,7 @@ def test_a_recipe_may_bring_a_model_and_data_and_is_compared_within_its_model() 
     assert recipe.model == ModelSpec(name="other", source="zoo:other", options=Options(width=2))
     assert recipe.data == {"source": "x.npz"}
     cells = {s.cell.id: s.cell for s in squares}
-    assert {c.model for c in cells.values()} == {"other", "make"}
+    assert {c.model for c in cells.values()} == {"other", "my_model"}
     for square in squares:
         if not square.skip:
             assert cells[square.baseline or ""].model == square.cell.model
@@ -273,3 +273,16 @@ def test_the_backend_says_which_file_an_option_or_a_batch_wants() -> None:
 def test_a_recipe_without_steps_is_the_model_as_it_is() -> None:
     assert read(GOOD).recipes[0].steps == ()
     assert read(GOOD).recipes[1].steps[0] == Step(method="train", options=Options(epochs=2))
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("nets:resnet8", "resnet8"),
+        ("my_net:make", "my_net"),
+        ("pack.my_net:build_model", "my_net"),
+        ("/a/b/model v2.onnx", "model-v2"),
+    ],
+)
+def test_a_network_is_called_by_the_word_that_says_something(source: str, name: str) -> None:
+    assert plans.model_name(source) == name

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from edgebench import store
 from edgebench.cli import cli
+from edgebench.cli.results import finish
 from edgebench.errors import EdgebenchError
 
 PUBLISHED = Path(__file__).parents[2] / "results/published/local/quick"
@@ -57,6 +58,19 @@ def test_a_file_of_another_tool_stands_beside_ours_with_its_mark(run: Path, tmp_
     assert [run["id"] for run in data["runs"]] == ["20261123T213304Z-local", folder.name]
     assert "† Published, not measured here" in (tmp_path / "both/table.md").read_text()
     assert not (tmp_path / "both/run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("statuses", "code"),
+    [(["ok"], 0), (["ok", "skipped"], 0), (["ok", "failed"], 1), (["skipped"], 1), (["skipped", "failed"], 1)],
+)
+def test_a_run_that_measured_nothing_did_not_go_well(run: Path, statuses: list[str], code: int) -> None:
+    rows = [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()[: len(statuses)]]
+    said = [{**row, "status": status, "reason": "so it is"} for row, status in zip(rows, statuses, strict=True)]
+    (run / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said))
+    with pytest.raises(SystemExit) as ended:
+        finish(store.open_run(run), as_json=True)
+    assert ended.value.code == code
 
 
 def test_pictures_for_a_paper(run: Path, tmp_path: Path) -> None:

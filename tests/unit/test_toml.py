@@ -258,3 +258,19 @@ def test_a_mistake_at_a_missing_key_is_told_at_the_table_around_it() -> None:
     problems.add(("run", "batch", 3), "batch is wrong")
     with pytest.raises(PlanError, match=r"^p:2: batch is wrong\. Correct"):
         problems.raise_if_any()
+
+
+VALUES = st.recursive(
+    st.text() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False, allow_infinity=False) | st.booleans(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(VALUES)
+def test_what_is_written_is_read_as_it_was(value: Any) -> None:
+    try:
+        text = toml.written(value)
+    except UnicodeEncodeError:
+        return
+    assert toml.parse(f"v = {text}\n", "x").data["v"] == value

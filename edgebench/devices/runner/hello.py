@@ -62,7 +62,7 @@ def emulator() -> str:
 
 
 def search(names: "list[str]") -> "subprocess.Popen[bytes] | None":
-    """Begin to look which modules this Python has of its own, the user's and the system's packages included: hence another process."""
+    """Begin to look which modules this Python has of its own, with the user's and the system's: hence another process."""
     if not names:
         return None
     argv = [sys.executable, "-c", _MODULES] + names
