@@ -138,8 +138,8 @@ class Backend(ABC):
     def lowering(self, precision: str, options: Mapping[str, Any]) -> str | None:
         """The lowering that a file for this precision comes from; None where the runtime does not have it.
 
-        `options` are those of the cell, with batch and threads. Override it where one of them asks for another file. Raises
-        EdgebenchError for a value that means nothing.
+        `options` are those of the cell, with batch and threads, and as `cpu` the processor that it will run on (`processor`).
+        Override it where one of them asks for another file. Raises EdgebenchError for a value that means nothing.
         """
         return self.precisions.get(precision)
 
@@ -216,14 +216,30 @@ def named_nodes(path: str, operators: Collection[str], most: int = 3) -> str:
     return ", ".join(found[:most]) + more
 
 
+def processor(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a file is lowered for: `machine` ("x86_64") and `flags` (["avx2", ...]; none where they are not known).
+
+    The device's, where the options of `lowering` say them as `cpu`; else those of this machine.
+    """
+    told: Mapping[str, Any] = options.get("cpu") or {}
+    if told:
+        return told
+    flags = next((line.split()[2:] for line in _cpuinfo() if line.startswith(("flags", "Features"))), [])
+    return {"machine": platform.machine(), "flags": flags}
+
+
 def cpu_key() -> str:
     """What a file that was optimized for this CPU depends on: its architecture, name and instructions."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = [platform.processor()]
+    lines = _cpuinfo() or [platform.processor()]
     told = sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
     return digest([platform.machine(), *told])
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 def probe_import(module: str, extra: str, timeout: float = 60.0, before: str = "") -> Availability:

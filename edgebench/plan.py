@@ -378,11 +378,13 @@ def expand(
     backends: Mapping[str, Backend],
     precision_of: Callable[[Recipe], str | None],
     file_format: str = "",
+    cpu: Mapping[str, Any] | None = None,
 ) -> tuple[Square, ...]:
     """All squares in the order of the plan: recipes, then precisions, then backends, batches, threads.
 
     A recipe that quantizes has its own precision (`precision_of`) and is not multiplied by the plan's. For another one,
-    "int8" means: the recipe with a default quantize step behind it. `file_format` is that of a ready model file.
+    "int8" means: the recipe with a default quantize step behind it. `file_format` is that of a ready model file, `cpu` what the
+    device says of its processor.
     """
     squares: list[Square] = []
     for recipe in plan.recipes:
@@ -401,12 +403,14 @@ def expand(
                     threads=threads,
                     options=Options(plan.backend_options.get(name, {})),
                 )
-                squares.append(_square(cell, built, backends[name], squares, file_format))
+                squares.append(_square(cell, built, backends[name], squares, file_format, cpu or {}))
     return tuple(squares)
 
 
-def _square(cell: Cell, recipe: Recipe, backend: Backend, earlier: Sequence[Square], file_format: str) -> Square:
-    asked = {**cell.options, "batch": cell.batch, "threads": cell.threads}
+def _square(
+    cell: Cell, recipe: Recipe, backend: Backend, earlier: Sequence[Square], file_format: str, cpu: Mapping[str, Any]
+) -> Square:
+    asked = {**cell.options, "batch": cell.batch, "threads": cell.threads, "cpu": cpu}
     lowering = backend.lowering(cell.precision, asked)
     if lowering is None:
         has = ", ".join(backend.precisions)

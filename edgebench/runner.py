@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,8 @@ def prepare(plan: Plan, device: Device) -> Prepared:
         plugins.load("edgebench.metrics", name)
     plan = _with_application(plan, device)
     form = ready.file_format(plan)
-    squares = plans.expand(plan, device.profile.name, backends, recipe_precision, form)
+    expand = partial(plans.expand, plan, device.profile.name, backends, recipe_precision, form)
+    expand()  # what is wrong with the axes is said before the device is touched
     data: Any = None
     own: dict[str, Any] = {}
     if form:
@@ -105,7 +107,7 @@ def prepare(plan: Plan, device: Device) -> Prepared:
         data = load(plan.data, plan.data_options, Path(plan.base))
         own = _check_networks(plan, data)
     device.furnish(backends, cache_folder())
-    return Prepared(plan=plan, device=device, squares=squares, data=data, own_data=own)
+    return Prepared(plan=plan, device=device, squares=expand(device.processor()), data=data, own_data=own)
 
 
 def _check_networks(plan: Plan, data: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,12 +24,17 @@ from edgebench.backend import (
     kept,
     np,
     probe_import,
+    processor,
 )
 from edgebench_onnxruntime.placement import operator, profiled, ran, specs
 from edgebench_onnxruntime.settings import LEVELS, PROVIDERS, flag, level, load, words
 
-ACTIVATIONS = {"u8": "onnx-u8s8", "s8": "onnx-s8s8"}
+ACTIVATIONS = ("u8", "s8")
 """Unsigned activations are what its x86 kernels fuse (signed ones ran slower than float there), ARM's take both."""
+WEIGHTS = (8, 7)
+"""Bits. Without VNNI its x86 kernels add products of u8 and s8 in 16 bits: weights of 8 overflow them, silently."""
+VNNI = {"avx_vnni", "avx512_vnni"}
+INT8 = {("u8", 8): "onnx-u8s8", ("u8", 7): "onnx-u8s7", ("s8", 8): "onnx-s8s8"}
 
 
 class OnnxRuntimeBackend(Backend):
@@ -46,6 +50,7 @@ class OnnxRuntimeBackend(Backend):
         "provider": f"what runs the operators: {', '.join(PROVIDERS)} (default cpu)",
         "provider_options": "a table of the provider's own options (default none)",
         "activations": "of int8: u8 (default on x86) or s8 (default on ARM)",
+        "weight_bits": "of int8: 8, or 7 (default on an x86 without VNNI, whose kernels overflow with 8)",
         **FALLBACK,
     }
     module = "onnxruntime"
@@ -53,7 +58,7 @@ class OnnxRuntimeBackend(Backend):
     distributions = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-qnn")
 
     def lowering(self, precision: str, options: Mapping[str, Any]) -> str | None:
-        return ACTIVATIONS[_activations(options)] if precision == "int8" else self.precisions.get(precision)
+        return INT8[_int8(options)] if precision == "int8" else self.precisions.get(precision)
 
     def probe(self) -> Availability:
         return probe_import("onnxruntime", self.extra)
@@ -76,7 +81,7 @@ class OnnxRuntimeBackend(Backend):
     def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
         for name in ("optimized_cache", "spinning"):
             flag(options, name, False)
-        _activations(options)
+        _int8(options)
         check_fallback("ONNX Runtime", 0.0, options)
         return OnnxRuntimeSession(artifact.path, options, rewritten=bool(artifact.facts.get("rewritten")))
 
@@ -154,9 +159,19 @@ class OnnxRuntimeSession(Session):
         )
 
 
-def _activations(options: Mapping[str, Any]) -> str:
-    here = "s8" if platform.machine().lower() in ("aarch64", "arm64") else "u8"
-    asked = options.get("activations", here)
-    if asked not in ACTIVATIONS:
-        raise EdgebenchError(f"activations cannot be {asked!r}.", f"Use one of {', '.join(ACTIVATIONS)}.")
-    return str(asked)
+def _int8(options: Mapping[str, Any]) -> tuple[str, int]:
+    """The type of the activations and the bits of the weights: as asked for, else what the processor wants."""
+    cpu = processor(options)
+    elsewhere = options.get("provider", "cpu") != "cpu"
+    on_arm = str(cpu["machine"]).lower() in ("aarch64", "arm64")
+    activations = options.get("activations", "s8" if on_arm else "u8")
+    if activations not in ACTIVATIONS:
+        raise EdgebenchError(f"activations cannot be {activations!r}.", f"Use one of {', '.join(ACTIVATIONS)}.")
+    bits = options.get(
+        "weight_bits", 8 if activations == "s8" or on_arm or elsewhere or VNNI & set(cpu["flags"]) else 7
+    )
+    if bits not in WEIGHTS or isinstance(bits, bool):
+        raise EdgebenchError(f"weight_bits cannot be {bits!r}.", "Use 8 or 7.")
+    if (activations, bits) not in INT8:
+        raise EdgebenchError("Weights of 7 bits are for u8 activations.", "Leave one of the two options out.")
+    return str(activations), int(bits)

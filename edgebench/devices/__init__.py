@@ -49,6 +49,13 @@ class Device(ABC):
         Raises EdgebenchError when the file is not what its hash says, or cannot be brought there.
         """
 
+    def processor(self) -> Mapping[str, Any]:
+        """`machine` ("aarch64") and `flags` of the CPU there, for which files are lowered; {} where it cannot say.
+
+        Raises EdgebenchError when the device cannot be reached.
+        """
+        return {}
+
     def furnish(self, backends: Mapping[str, Backend], cache: Path) -> None:  # noqa: B027  (most have nothing to do)
         """Bring there what these backends need, where the device is furnished from here; `cache` keeps it on this side.
 

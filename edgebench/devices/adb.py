@@ -11,11 +11,12 @@ import json
 import re
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from edgebench.devices import Device, android
+from edgebench.devices import Device, android, cpu
 from edgebench.devices.local import verify
 from edgebench.errors import EdgebenchError
 from edgebench.schema import SCHEMA, Artifact, Availability, Options
@@ -95,6 +96,10 @@ class AdbDevice(Device):
             return self._run(["sha256sum", path]).split()[:1] == [sha256]
         except AdbError:
             return False
+
+    def processor(self) -> Mapping[str, Any]:
+        found = self._run(["cat", "/proc/cpuinfo"])
+        return {"machine": self._run(["uname", "-m"]).strip(), "flags": cpu.flags_of(found)}
 
     def properties(self) -> dict[str, str]:
         """What `getprop` says: "ro.product.model" and the like. Raises AdbError."""

@@ -61,11 +61,20 @@ def hypervisor_bit(root: Path = Path("/")) -> bool:
     return any("hypervisor" in block.get("flags", "").split() for block in _cpuinfo(root).values())
 
 
+def flags_of(cpuinfo: str) -> list[str]:
+    """The interesting flags of a text of /proc/cpuinfo."""
+    return _flags(_blocks(cpuinfo))
+
+
 def _cpuinfo(root: Path) -> dict[int, dict[str, str]]:
+    return _blocks(files.text(root / "proc/cpuinfo") or "")
+
+
+def _blocks(cpuinfo: str) -> dict[int, dict[str, str]]:
     """CPU number -> its lines of /proc/cpuinfo. Lines of no CPU (a Pi's Revision) go with the last."""
     blocks: dict[int, dict[str, str]] = {}
     current: dict[str, str] = {}
-    for line in (files.text(root / "proc/cpuinfo") or "").splitlines():
+    for line in cpuinfo.splitlines():
         key, _, value = (part.strip() for part in line.partition(":"))
         if key == "processor" and value.isdigit():
             current = blocks.setdefault(int(value), {})

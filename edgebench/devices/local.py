@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from edgebench.backend import processor
 from edgebench.devices import Device
 from edgebench.errors import EdgebenchError
 from edgebench.schema import Artifact, Availability, DeviceProfile
@@ -26,6 +28,9 @@ class LocalDevice(Device):
             reason = f"There is no {self.python} on this machine."
             return Availability(ok=False, reason=reason, fix='Name one in the profile: python = "/path/to/python".')
         return Availability(ok=True)
+
+    def processor(self) -> Mapping[str, Any]:
+        return processor({})
 
     def command(self, argv: Sequence[str]) -> list[str]:
         if not self.profile.setup:

@@ -48,6 +48,8 @@ class SshDevice(Device):
     _trees: tuple[str, ...] = ()
     """Where the pushed environment and edgebench lie there."""
     _pushed: tuple[Artifact, ...] = ()
+    _found: Mapping[str, Any] | None = None
+    """What its runner said of it last."""
 
     def check(self) -> Availability:
         try:
@@ -66,7 +68,12 @@ class SshDevice(Device):
 
         Raises RemoteError.
         """
-        return self.ask({"do": "hello", "modules": list(modules), **also})
+        self._found = self.ask({"do": "hello", "modules": list(modules), **also})
+        return self._found
+
+    def processor(self) -> Mapping[str, Any]:
+        found = self._found or self.hello()
+        return {"machine": found["machine"], "flags": found["flags"]}
 
     def command(self, argv: Sequence[str]) -> list[str]:
         host, options = openssh.reach(self.profile.address, self.name)

@@ -1,6 +1,7 @@
 """For which targets is an ONNX file legal, and why not: each runtime's own rules for operators and for QDQ.
 
-Sources: onnxruntime's QDQ selectors (QDQIsInt8Allowed: signed activations fuse on ARM only), OpenVINO's ONNX front end (no
+Sources: onnxruntime's QDQ selectors (QDQIsInt8Allowed: signed activations fuse on ARM only) and its advice on u8 and s8
+without VNNI ("reduce_range", in its page on quantization), OpenVINO's ONNX front end (no
 QOperator files), and TensorRT's parser (onnx-tensorrt: docs/operators.md, QuantDequantLinearHelper; strongly typed networks).
 A rule that costs speed, not correctness, is a warning: the file is legal and slow.
 """
@@ -21,6 +22,8 @@ NOT_IN_TENSORRT = {
     "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength",
     "SoftmaxCrossEntropyLoss", "SplitToSequence", "StringNormalizer", "TfIdfVectorizer", "Unique",
 }  # fmt: skip
+NARROW = 64
+"""The greatest weight of 7 bits: two of its products with a u8 fit in 16 bits, as vpmaddubsw adds them."""
 TYPED_OPSET = 19
 """From here on QuantizeLinear and DequantizeLinear take float16."""
 
@@ -79,6 +82,17 @@ def _channel_activations(facts: Facts) -> Iterator[Finding]:
     wide = sorted({p.name for p in facts.activations if p.scales > 1})
     if wide:
         yield Finding(text=f"activations with a scale a channel do not fuse: {some(wide)}", fatal=False, slow=True)
+
+
+def _full_weights(facts: Facts) -> Iterator[Finding]:
+    unsigned = facts.ops & DYNAMIC or any(p.dtype == "uint8" for p in facts.activations)
+    full = [name for name in facts.int8_weights if abs(facts.value(name).astype(int)).max(initial=0) > NARROW]
+    if unsigned and full:
+        yield Finding(
+            text=f"{len(full)} weights fill 8 bits: right on a processor with VNNI; without, its kernels overflow"
+            " (make the file with weight_bits = 7)",
+            fatal=False,
+        )
 
 
 def _dynamic_is_slow(facts: Facts) -> Iterator[Finding]:
@@ -179,7 +193,14 @@ def _free_axes(facts: Facts) -> Iterator[Finding]:
         yield Finding(text=f"free axes need an optimization profile, or a fixed shape: {some(free)}", fatal=False)
 
 
-X86 = (_onnxruntime_foreign, _signed_activations, _channel_activations, _dynamic_is_slow, _half_is_cast)
+X86 = (
+    _onnxruntime_foreign,
+    _signed_activations,
+    _full_weights,
+    _channel_activations,
+    _dynamic_is_slow,
+    _half_is_cast,
+)
 RULES: Mapping[str, tuple[Rule, ...]] = {
     "onnxruntime on x86": X86,
     "onnxruntime on arm64": (_onnxruntime_foreign, _channel_activations, _dynamic_is_slow),

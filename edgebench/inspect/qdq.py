@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import Any
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+INT8 = 3
+"""onnx.TensorProto.INT8."""
 OWN_DOMAINS = ("", "ai.onnx")
 
 
@@ -82,6 +84,14 @@ class Facts:
     @cached_property
     def activations(self) -> list[Pair]:
         return [p for p in self.pairs if not p.constant]
+
+    @cached_property
+    def int8_weights(self) -> list[str]:
+        """The stored int8 tensors that layers multiply by, dequantized before or taken as they are."""
+        stored = [
+            name for name in self.stored if self.stored[name].data_type == INT8 and len(self.stored[name].dims) > 1
+        ]
+        return sorted(stored)
 
     @cached_property
     def floats(self) -> set[str]:

@@ -141,9 +141,28 @@ def test_the_activations_asked_for_choose_the_file() -> None:
     backend = OnnxRuntimeBackend()
     asked = {"batch": 1, "threads": 1}
     assert backend.lowering("int8", {**asked, "activations": "s8"}) == "onnx-s8s8"
-    assert backend.lowering("int8", {**asked, "activations": "u8"}) == "onnx-u8s8"
+    assert backend.lowering("int8", {**asked, "activations": "u8", "weight_bits": 8}) == "onnx-u8s8"
     assert backend.lowering("fp32", {**asked, "activations": "s8"}) == "onnx"
     assert backend.lowering("fp16", asked) is None
+    for wrong in ({"weight_bits": 9}, {"weight_bits": True}, {"activations": "s8", "weight_bits": 7}):
+        with pytest.raises(EdgebenchError, match="7 bits|weight_bits"):
+            backend.lowering("int8", {**asked, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "lowering"),
+    [
+        ("x86_64", ["avx2", "avx512_vnni"], "onnx-u8s8"),
+        ("x86_64", ["avx2", "avx_vnni"], "onnx-u8s8"),
+        ("x86_64", ["avx2", "avx512bw"], "onnx-u8s7"),
+        ("x86_64", [], "onnx-u8s7"),
+        ("aarch64", ["asimd", "asimddp"], "onnx-s8s8"),
+        ("aarch64", [], "onnx-s8s8"),
+    ],
+)
+def test_the_processor_of_the_device_chooses_the_file(machine: str, flags: list[str], lowering: str) -> None:
+    cpu = {"machine": machine, "flags": flags}
+    assert OnnxRuntimeBackend().lowering("int8", {"batch": 1, "threads": 1, "cpu": cpu}) == lowering
 
 
 @pytest.mark.parametrize("weights", [True, False], ids=["weights", "inputs only"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from compress_helpers import context, network, stripes
@@ -22,7 +23,7 @@ from edgebench.errors import DataError, ModelError, PlanError
 from edgebench.schema import ModelSpec
 
 EXAMPLE = tensor(stripes().evaluation.inputs[:4])
-INT8 = ("onnx-u8s8", "onnx-s8s8", "pt2-int8-x86")
+INT8 = ("onnx-u8s8", "onnx-u8s7", "onnx-s8s8", "pt2-int8-x86")
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,22 @@ def test_every_option_of_quantize_changes_the_file_and_keeps_it_right(
         seen[str(asked)] = sha256(path)
     del seen["{'ranges': 'percentile'}"]  # of so few values it cuts off none
     assert len(set(seen.values())) == 4
+
+
+@pytest.mark.parametrize("activations", ["static", "dynamic"])
+def test_weights_of_seven_bits_are_right_on_kernels_that_add_in_sixteen(
+    activations: str, trained: nn.Module, float_onnx: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "int8.onnx"
+    lowered("onnx-u8s7", trained, float_onnx, path, activations=activations)
+    weights = [w for w in onnx.load(path).graph.initializer if w.data_type == onnx.TensorProto.INT8 and len(w.dims) > 1]
+    most = [int(abs(onnx.numpy_helper.to_array(w).astype(int)).max()) for w in weights]
+    assert most
+    assert max(most) == 64
+    samples = stripes().evaluation.inputs
+    fast = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])  # as a user opens it
+    found, right = fast.run(None, {"input": samples})[0], answers(float_onnx, samples)
+    assert np.linalg.norm(found - right) < 0.1 * np.linalg.norm(right)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,21 @@ def test_bfloat16_is_used_on_a_cpu_where_that_was_asked_for_and_it_has_it(monkey
         assert found == ["float32", "float32", "bfloat16" if has else "float32"]
 
 
+def test_gradients_are_right_in_the_layout_of_this_processor() -> None:
+    """Of a strided 1 x 1 convolution: the shortcut of every residual network, with as few channels as pruning leaves."""
+    where = accelerator.layout(torch.device("cpu"))
+    for channels in (1, 2, 3, 5, 7, 8):
+        torch.manual_seed(channels)
+        conv = nn.Conv2d(channels, 35, 1, stride=2)
+        inputs, found = torch.randn(120, channels, 12, 12), []
+        for layout, kind in ((where, torch.float32), (torch.contiguous_format, torch.float64)):  # oneDNN has no float64
+            conv.zero_grad()
+            conv.to(kind, memory_format=layout)
+            conv(inputs.to(kind).contiguous(memory_format=layout)).square().sum().backward()
+            found.append(conv.weight.grad.double())
+        torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-2)
+
+
 def test_a_network_trained_in_bfloat16_learns_and_has_float32_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU without it computes the same, only slower."""
     monkeypatch.setattr(accelerator, "_cpu_has_bfloat16", lambda: True)

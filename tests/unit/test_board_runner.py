@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from edgebench.devices import push, receive
+from edgebench.devices import cpu, push, receive
 from edgebench.devices.link import RemoteError, Wire, loader
 
 DONE = 'print(\'{"event":"done"}\')'
@@ -119,6 +119,7 @@ def test_a_board_says_what_decides_its_wheels(board: Path, python: str) -> None:
     assert found["modules"] == {"json": True, "no.such": False}
     assert found["workdir"] == str(board)
     assert found["emulator"] == ""
+    assert set(cpu.facts()["flags"]) <= set(found["flags"])
     assert "stock" not in found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from edgebench import plugins
-from edgebench.devices import board_env, link, openssh, ssh
+from edgebench.devices import board_env, cpu, link, openssh, ssh
 from edgebench.devices.ssh import SshDevice
 from edgebench.errors import EdgebenchError
 from edgebench.lines import ChildDied
@@ -240,6 +240,8 @@ def test_a_board_that_has_all_is_furnished_in_one_trip(
         trees.append(there._trees)
         trips.append(asked[:])
         asked.clear()
+        assert there.processor()["machine"] == os.uname().machine, "asked for once"
+        assert set(cpu.facts()["flags"]) <= set(there.processor()["flags"])
     assert trips == [["hello", "ask", "take"], ["hello"]]
     assert trees[0] == trees[1]
     assert (Path(trees[1][0]) / "edgebench/__init__.py").exists()

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgebench.cli.app import cli
-from edgebench.devices import profiles, survey
+from edgebench.devices import cpu, profiles, survey
 from edgebench.devices.adb import AdbDevice
 from edgebench.errors import EdgebenchError
 from edgebench.schema import SCHEMA, Artifact, DeviceProfile
@@ -66,6 +66,11 @@ def test_commands_run_with_their_arguments_as_they_are(phone: Path) -> None:
     nasty = ["printf", "%s|", "a b", "$HOME", "`id`", "';rm x;'", "é"]
     done = subprocess.run(device(phone).command(nasty), capture_output=True, check=True)
     assert done.stdout.decode() == "a b|$HOME|`id`|';rm x;'|é|"
+
+
+def test_the_processor_is_the_phone_s(phone: Path) -> None:
+    told = device(phone).processor()
+    assert told == {"machine": os.uname().machine, "flags": cpu.facts()["flags"]}
 
 
 def test_a_command_has_stdin_its_own_folder_and_its_exit_status(phone: Path) -> None:

@@ -40,7 +40,9 @@ def said(path: Path, target: str, *, fatal: bool = True) -> str:
     return "; ".join(f.text for f in lint.check(facts, target) if f.fatal == fatal)
 
 
-def quantized(path: Path, dtype: Any = np.int8, zero: int = 0, scale: Any = 0.1, bias: bool = False) -> Path:
+def quantized(
+    path: Path, dtype: Any = np.int8, zero: int = 0, scale: Any = 0.1, bias: bool = False, most: int = 1
+) -> Path:
     """x -> Q -> DQ -> MatMul with int8 weights (-> + an int32 bias)."""
     kind = np.dtype(dtype)
     scales = np.asarray(scale, np.float32)
@@ -54,7 +56,7 @@ def quantized(path: Path, dtype: Any = np.int8, zero: int = 0, scale: Any = 0.1,
     weights = {
         "s": scales,
         "z": np.full(scales.shape, zero, kind),
-        "w": np.ones((4, 3), np.int8),
+        "w": np.full((4, 3), most, np.int8),
         "ws": np.float32(0.1),
     }
     if bias:
@@ -108,6 +110,14 @@ def test_signed_activations_are_slow_on_x86_alone(tmp_path: Path) -> None:
     assert said(signed, "onnxruntime on arm64", fatal=False) == ""
     unsigned.mkdir()
     assert said(quantized(unsigned, np.uint8, 128), "onnxruntime on x86", fatal=False) == ""
+
+
+def test_weights_of_eight_bits_need_vnni_where_activations_are_unsigned(tmp_path: Path) -> None:
+    for most, full in ((64, False), (-65, True), (127, True), (-128, True)):
+        path = quantized(tmp_path, np.uint8, 128, most=most)
+        assert ("1 weights fill 8 bits" in said(path, "onnxruntime on x86", fatal=False)) == full
+    assert said(path, "onnxruntime on arm64", fatal=False) == ""
+    assert "8 bits" not in said(quantized(tmp_path, most=127), "onnxruntime on x86", fatal=False)
 
 
 def test_quantized_operators_are_not_for_openvino(tmp_path: Path) -> None:

@@ -115,6 +115,19 @@ def test_int8_of_a_float_recipe_is_the_recipe_with_a_quantize_step() -> None:
     assert made.lowering == "onnx-u8s8"
 
 
+def test_a_lowering_is_chosen_for_the_processor_of_the_device() -> None:
+    seen = []
+
+    class Choosy(type(BACKENDS["alpha"])):  # type: ignore[misc]
+        def lowering(self, precision: str, options: Mapping[str, Any]) -> str | None:
+            seen.append(options["cpu"])
+            return "onnx"
+
+    plans.expand(read(GOOD), "local", {**BACKENDS, "alpha": Choosy()}, own_precision, cpu={"machine": "riscv64"})
+    assert seen
+    assert all(cpu == {"machine": "riscv64"} for cpu in seen)
+
+
 def test_a_recipe_that_quantizes_is_not_multiplied_by_the_precisions() -> None:
     text = GOOD.replace('name = "plain"', 'name = "plain"\nsteps = [{ method = "quantize" }]')
     squares = plans.expand(read(text), "local", BACKENDS, own_precision)

@@ -30,11 +30,16 @@ CONVERTED = 17
 _TRANSFORMER = {"LayerNormalization", "Softmax", "SkipLayerNormalization", "Attention"}
 
 
-def quantize(source: Path, samples: NDArray[Any], asked: Quantize, path: Path, *, signed: bool) -> dict[str, Any]:
+def quantize(
+    source: Path, samples: NDArray[Any], asked: Quantize, path: Path, *, signed: bool, narrow: bool = False
+) -> dict[str, Any]:
     """Write the int8 form of a float ONNX file: s8 weights, and activations u8 or, if `signed`, symmetric s8.
 
     u8 is what x86 kernels fuse (with s8 activations onnxruntime's are slower than float there); symmetric s8 is
-    what TensorRT and ARM take. Layers that `asked` keeps in float have no quantizers of their own. Returns facts,
+    what TensorRT and ARM take. `narrow` weights have 7 bits (-64 to 64): an x86 without VNNI adds two products of u8 and s8
+    in 16 bits, which 8 bits overflow, to answers far off (vpmaddubsw; onnxruntime's "reduce_range").
+
+    Layers that `asked` keeps in float have no quantizers of their own. Returns facts,
     `int8_coverage` among them. Raises ModelError, DataError, or PlanError for a layer that is not there.
     """
     if asked.activations == "dynamic" and signed:
@@ -49,7 +54,7 @@ def quantize(source: Path, samples: NDArray[Any], asked: Quantize, path: Path, *
             prepare(source, prepared)
             chosen = samples[: asked.samples]
             limits = {} if asked.activations == "dynamic" else calibration.limits(prepared, chosen, asked.ranges)
-            write(prepared, limits, asked, path, signed=signed, keep=asked.float_names)
+            write(prepared, limits, asked, path, signed=signed, keep=asked.float_names, narrow=narrow)
         except EdgebenchError:
             raise
         except Exception as error:
@@ -124,6 +129,7 @@ def write(
     signed: bool = False,
     keep: Sequence[str] = (),
     only: Sequence[str] = (),
+    narrow: bool = False,
 ) -> None:
     """Lower a prepared graph with the ranges of its calibration: the layers `keep` stay in float; with `only`, all others do."""
     import onnx
@@ -131,14 +137,14 @@ def write(
     graph = onnx.load(prepared, load_external_data=False).graph
     left, chosen = nodes_named(graph, keep), nodes_named(graph, only)
     if asked.activations == "dynamic":
-        _dynamic(prepared, asked, path, left, chosen)
+        _dynamic(prepared, asked, path, left, chosen, narrow)
     else:
         # Around layer norm and softmax int8 costs more accuracy than it saves time: there, weighted layers only.
         weighted = any(node.op_type in _TRANSFORMER for node in graph.node)
-        _static(prepared, dict(limits), asked, path, signed, left, chosen, weighted)
+        _static(prepared, dict(limits), asked, path, signed, left, chosen, weighted, narrow)
 
 
-def _dynamic(prepared: Path, asked: Quantize, path: Path, keep: list[str], only: list[str]) -> None:
+def _dynamic(prepared: Path, asked: Quantize, path: Path, keep: list[str], only: list[str], narrow: bool) -> None:
     """s8 weights; u8 activations whose range each inference finds anew, so that no calibration can be wrong."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -147,6 +153,7 @@ def _dynamic(prepared: Path, asked: Quantize, path: Path, keep: list[str], only:
         str(path),
         op_types_to_quantize=list(DYNAMIC),
         per_channel=asked.per_channel,
+        reduce_range=narrow,
         weight_type=QuantType.QInt8,
         nodes_to_quantize=only,
         nodes_to_exclude=keep,
@@ -162,6 +169,7 @@ def _static(
     keep: list[str],
     only: list[str],
     weighted: bool,
+    narrow: bool,
 ) -> None:
     """What onnxruntime's quantize_static does after its calibration, with the ranges of ours."""
     from onnxruntime.quantization import QuantType
@@ -174,7 +182,7 @@ def _static(
     quantizer = QDQQuantizer(
         load_model_with_shape_infer(prepared),
         asked.per_channel,
-        False,
+        narrow,
         QuantType.QInt8,
         QuantType.QInt8 if signed else QuantType.QUInt8,
         TensorsData(CalibrationMethod.MinMax, seen),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edgebench.compress.context import Context
 from edgebench.compress.load_model import macs, tensor
 from edgebench.compress.threads import threads_for
-from edgebench.compress.training.accelerator import ROOM, autocast, device_for, precision, repeatable
+from edgebench.compress.training.accelerator import ROOM, autocast, device_for, layout, precision, repeatable
 from edgebench.compress.training.average import Average
 from edgebench.compress.training.criterion import Criterion, Labels, Loss
 from edgebench.compress.training.learning import Learning, check_labelled
@@ -103,11 +103,11 @@ class _Training:
         return self.model
 
     def _begin(self) -> State:
-        """Everything on its device; pictures with their channels last, which convolutions train 1.2 to 1.6 times faster on."""
+        """Everything on its device, pictures laid out as convolutions train fastest."""
         self.model.to(self.device)
         self.criterion.learnt.to(self.device)
         if self.inputs.ndim == 4:
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.model.to(memory_format=layout(self.device))  # type: ignore[call-overload]
         if self.inputs.nbytes <= ROOM:
             self.inputs = self.inputs.to(self.device)
         self.labels = self.labels.to(self.device)
@@ -145,7 +145,7 @@ class _Training:
         at = index.to(self.inputs.device)
         inputs = self.augment(self.inputs[at], chance).to(self.device)
         if inputs.ndim == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            inputs = inputs.contiguous(memory_format=layout(self.device))
         labels = self.labels[index.to(self.device)]
         with autocast(self.device, self.how.mixed_precision):
             self.criterion.see(inputs, index)

@@ -37,12 +37,25 @@ def described(workdir: str) -> "dict[str, object]":
         "python": platform.python_version(),
         "implementation": sys.implementation.name,
         "machine": os.uname().machine,
+        "flags": flags(),
         "libc": list(platform.libc_ver()) if not hasattr(os, "confstr") else _libc(),
         "workdir": workdir,
         "free": free.f_bavail * free.f_frsize,
         "rsync": shutil.which("rsync") is not None,
         "emulator": emulator(),
     }
+
+
+def flags() -> "list[str]":
+    """The instruction sets of the first core."""
+    try:
+        with open("/proc/cpuinfo", errors="replace") as file:
+            for line in file:
+                if line.startswith(("flags", "Features")):
+                    return line.partition(":")[2].split()
+    except OSError:
+        pass
+    return []
 
 
 def _libc() -> "list[str]":
