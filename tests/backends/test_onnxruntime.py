@@ -145,7 +145,7 @@ def test_the_activations_asked_for_choose_the_file() -> None:
     assert backend.lowering("fp32", {**asked, "activations": "s8"}) == "onnx"
     assert backend.lowering("fp16", asked) is None
     for wrong in ({"weight_bits": 9}, {"weight_bits": True}, {"activations": "s8", "weight_bits": 7}):
-        with pytest.raises(EdgebenchError, match="7 bits|weight_bits"):
+        with pytest.raises(EdgebenchError, match=r"7 bits|weight_bits"):
             backend.lowering("int8", {**asked, **wrong})
 
 
