@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgebench.cli.app import cli
-from edgebench.cli.results import open_run, print_table, source, write_tables
+from edgebench.cli.results import open_run, print_table, tabled
 from edgebench.cli.screen import say
 
 EXAMPLES = """
@@ -33,12 +33,10 @@ def energy(run: str, log: str, scope: str, results: str) -> None:
     """Join the log of an outside power meter to a run that was measured with --external-meter."""
     from edgebench import metered
     from edgebench.devices.sensors.meter_csv import MeterCsv
-    from edgebench.report.table import build_all
 
     folder = open_run(run, results)
     joined = metered.join(folder, MeterCsv(Path(log), scope))  # type: ignore[arg-type]
-    table = build_all([source(folder)])
-    print_table(table, write_tables(folder, table))
+    print_table(*tabled(folder))
     if joined.given:
         cells = "1 cell" if joined.given == 1 else f"{joined.given} cells"
         say(f"The energy of {cells} was joined from {log}.")

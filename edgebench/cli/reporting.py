@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgebench.cli.app import cli
-from edgebench.cli.results import open_run, print_table, rendered, source, write_tables
+from edgebench.cli.results import open_run, print_table, rendered, source, tabled, write_tables
 from edgebench.cli.screen import say
 from edgebench.errors import EdgebenchError
 
@@ -53,10 +53,11 @@ def report(
     gc.disable()  # ten thousand rows are millions of records that live until the end: looking for garbage only costs time
     folders = [open_run(name, results) for name in run_folders or ("latest",)]
     render = plugins.load("edgebench.reports", form) if form else None
-    table = build_all([source(f, runner.rebuild(f) if from_samples else None) for f in folders])
+    sources = [source(f, runner.rebuild(f) if from_samples else None) for f in folders]
+    table = build_all(sources)
     written = ""
     if not from_samples and len(folders) == 1 and out is None:
-        written = write_tables(folders[0], table)
+        written = write_tables(folders[0], table, sources[0].results)
     elif not from_samples:
         written = _write_aside(table, Path(out or "report"))
     if figures is not None:
@@ -108,7 +109,6 @@ def import_file(
 ) -> None:
     """Other tools' results as a run of its own: every figure is marked as published (†), with its source."""
     from edgebench import imports, measure, store
-    from edgebench.report.table import build_all
 
     known = imports.Known(model=model, device=device, precision=precision)
     found = imports.read(Path(file), form, known=known, maps=maps)
@@ -116,8 +116,7 @@ def import_file(
     with store.create(Path(out), run) as folder:
         for result in found.results:
             folder.append(result)
-        table = build_all([source(folder)])
-        written = write_tables(folder, table)
+        table, written = tabled(folder)
     print_table(table, written)
     if all(result.status == "failed" for result in found.results):
         sys.exit(1)

@@ -45,24 +45,33 @@ def source(folder: RunFolder, results: Sequence[Result] | None = None) -> Source
     return Source(run=folder.run, results=found, spreads=spreads(noted(folder.samples(), right)), right=right)
 
 
-def write_tables(folder: RunFolder, table: Table) -> str:
-    """Write every format into the folder of the run; returns the sentence that says where."""
+def tabled(folder: RunFolder) -> tuple[Table, str]:
+    """The table of a run, written into its folder in every format; and the sentence that says where."""
+    from edgebench.report.table import build_all
+
+    found = source(folder)
+    table = build_all([found])
+    return table, write_tables(folder, table, found.results)
+
+
+def write_tables(folder: RunFolder, table: Table, results: Sequence[Result]) -> str:
+    """Write every format into the folder of the run, whose results these are; returns the sentence that says where."""
     made = []
     for name, text in rendered(table):
         folder.write_text(name, text)
         made.append(name)
         del text  # before the next one is made
-    _write_cards(folder)
+    _write_cards(folder, results)
     return f"Kept in {folder.path} ({', '.join(made)})."
 
 
-def _write_cards(folder: RunFolder) -> None:
+def _write_cards(folder: RunFolder, results: Sequence[Result]) -> None:
     """Beside each model file that lies in the folder, what it is."""
     from edgebench.report import cards
 
-    for path, text in cards.cards(folder.run, folder.results()):
-        if (folder.path / path).is_file():
-            folder.write_text(path + cards.SUFFIX, text)
+    there = [r for r in results if r.artifact is not None and (folder.path / r.artifact.path).is_file()]
+    for path, text in cards.cards(folder.run, there):
+        folder.write_text(path + cards.SUFFIX, text)
 
 
 def rendered(table: Table) -> Iterator[tuple[str, str]]:
@@ -78,10 +87,8 @@ def rendered(table: Table) -> Iterator[tuple[str, str]]:
 
 def finish(folder: RunFolder, as_json: bool) -> None:
     from edgebench import plugins
-    from edgebench.report.table import build_all
 
-    table = build_all([source(folder)])
-    written = write_tables(folder, table)
+    table, written = tabled(folder)
     if as_json:
         say(plugins.load("edgebench.reports", "json")(table).rstrip("\n"))
     else:

@@ -143,7 +143,7 @@ def build_all(sources: Sequence[Source]) -> Table:
             result=result,
             entries=tuple([column.make(result) for column in columns]),
             run=source.run,
-            spread=None if emulator(result) else source.spreads.get(result.cell.id),
+            spread=_spread(source, result),
             right=source.right.get(result.cell.id),
         )
         for source, result in found
@@ -158,6 +158,11 @@ def build_all(sources: Sequence[Source]) -> Table:
         runs=tuple(runs),
     )
     return _with_run_column(table)
+
+
+def _spread(source: Source, result: Result) -> Spread | None:
+    """The calls of a row whose figures may be shown; those of one that failed later, or was emulated, say nothing."""
+    return None if emulator(result) or result.status != "ok" else source.spreads.get(result.cell.id)
 
 
 def _facts(sources: Sequence[Source]) -> tuple[Fact, ...]:

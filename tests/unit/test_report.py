@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from edgebench.errors import MissingRuntime
 from edgebench.plugins import load
 from edgebench.report import csv, json, markdown
-from edgebench.report.table import Table, build
+from edgebench.report.spread import Spread
+from edgebench.report.table import Source, Table, build, build_all
 from edgebench.schema import Cell, DeviceProfile, Interval, Measurement, Options, Result, Run
 
 PLAN = Options(
@@ -130,6 +131,13 @@ def test_no_baseline_where_the_first_failed_or_is_alone() -> None:
     later = good("third", "ort", 1e-3, faster())
     assert [r["speedup"] for r in texts(build(RUN, [skipped, good("small"), later]))][1] == "baseline"
     assert "speedup" not in row(good())
+
+
+def test_the_calls_of_a_row_that_failed_later_are_not_drawn() -> None:
+    rows = [good("teacher"), Result(cell=cell("small"), status="failed", reason="It broke.")]
+    drawn = {r.cell.id: Spread(calls=30, times=(1e-3,) * 9) for r in rows}
+    table = build_all([Source(run=RUN, results=rows, spreads=drawn)])
+    assert [r.spread is not None for r in table.rows] == [True, False]
 
 
 def test_another_precision_than_asked_is_marked() -> None:
