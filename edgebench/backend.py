@@ -228,6 +228,17 @@ def processor(options: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"machine": platform.machine(), "flags": flags}
 
 
+def saturates(options: Mapping[str, Any]) -> bool:
+    """Whether int8 weights want 7 bits there: an x86 without VNNI, whose kernels add two products of u8 and s8 in 16 bits.
+
+    Weights of 8 bits overflow those silently (vpmaddubsw), in ONNX Runtime's kernels and in oneDNN's as torch calls them.
+    `options` are those of `lowering`. An x86 of unknown flags is taken for one.
+    """
+    cpu = processor(options)
+    on_x86 = str(cpu["machine"]).lower() in ("x86_64", "amd64", "i686", "x86")
+    return on_x86 and not {"avx_vnni", "avx512_vnni"} & set(cpu["flags"])
+
+
 def cpu_key() -> str:
     """What a file that was optimized for this CPU depends on: its architecture, name and instructions."""
     lines = _cpuinfo() or [platform.processor()]

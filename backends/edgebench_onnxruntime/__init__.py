@@ -25,6 +25,7 @@ from edgebench.backend import (
     np,
     probe_import,
     processor,
+    saturates,
 )
 from edgebench_onnxruntime.placement import operator, profiled, ran, specs
 from edgebench_onnxruntime.settings import LEVELS, PROVIDERS, flag, level, load, words
@@ -32,8 +33,7 @@ from edgebench_onnxruntime.settings import LEVELS, PROVIDERS, flag, level, load,
 ACTIVATIONS = ("u8", "s8")
 """Unsigned activations are what its x86 kernels fuse (signed ones ran slower than float there), ARM's take both."""
 WEIGHTS = (8, 7)
-"""Bits. Without VNNI its x86 kernels add products of u8 and s8 in 16 bits: weights of 8 overflow them, silently."""
-VNNI = {"avx_vnni", "avx512_vnni"}
+"""Bits: see `saturates`."""
 INT8 = {("u8", 8): "onnx-u8s8", ("u8", 7): "onnx-u8s7", ("s8", 8): "onnx-s8s8"}
 
 
@@ -83,16 +83,17 @@ class OnnxRuntimeBackend(Backend):
             flag(options, name, False)
         _int8(options)
         check_fallback("ONNX Runtime", 0.0, options)
-        return OnnxRuntimeSession(artifact.path, options, rewritten=bool(artifact.facts.get("rewritten")))
+        return OnnxRuntimeSession(artifact, options)
 
 
 class OnnxRuntimeSession(Session):
-    def __init__(self, path: str, options: Mapping[str, Any], *, rewritten: bool = False) -> None:
-        self._path, self._asked, self._rewritten = path, options, rewritten
+    def __init__(self, artifact: Artifact, options: Mapping[str, Any]) -> None:
+        self._path, self._asked, self._facts = artifact.path, options, artifact.facts
+        self._rewritten = bool(self._facts.get("rewritten"))
         self._level = level(options)
         # What was rewritten once is not rewritten again.
-        self._options = {**options, **({"graph_optimization": "disabled"} if rewritten else {})}
-        self._session = load(path, self._options)
+        self._options = {**options, **({"graph_optimization": "disabled"} if self._rewritten else {})}
+        self._session = load(self._path, self._options)
         self.inputs = specs(self._session.get_inputs())
         self.outputs = specs(self._session.get_outputs())
         self._names = [spec.name for spec in self.outputs]
@@ -140,6 +141,7 @@ class OnnxRuntimeSession(Session):
             "optimized_cache": self._rewritten,
             "spinning": flag(self._asked, "spinning", True),
             "max_fallback": most,
+            "weight_bits": self._facts.get("weight_bits", "as in the file"),
             "inter_op_threads": self._session.get_session_options().inter_op_num_threads,
             **found,
         }
@@ -161,15 +163,12 @@ class OnnxRuntimeSession(Session):
 
 def _int8(options: Mapping[str, Any]) -> tuple[str, int]:
     """The type of the activations and the bits of the weights: as asked for, else what the processor wants."""
-    cpu = processor(options)
-    elsewhere = options.get("provider", "cpu") != "cpu"
-    on_arm = str(cpu["machine"]).lower() in ("aarch64", "arm64")
+    on_arm = str(processor(options)["machine"]).lower() in ("aarch64", "arm64")
     activations = options.get("activations", "s8" if on_arm else "u8")
     if activations not in ACTIVATIONS:
         raise EdgebenchError(f"activations cannot be {activations!r}.", f"Use one of {', '.join(ACTIVATIONS)}.")
-    bits = options.get(
-        "weight_bits", 8 if activations == "s8" or on_arm or elsewhere or VNNI & set(cpu["flags"]) else 7
-    )
+    own = options.get("provider", "cpu") == "cpu" and activations == "u8"
+    bits = options.get("weight_bits", 7 if own and saturates(options) else 8)
     if bits not in WEIGHTS or isinstance(bits, bool):
         raise EdgebenchError(f"weight_bits cannot be {bits!r}.", "Use 8 or 7.")
     if (activations, bits) not in INT8:

@@ -25,6 +25,7 @@ from edgebench.backend import (
     kept,
     np,
     probe_import,
+    saturates,
 )
 from edgebench_torch import compilers
 from edgebench_torch.program import FIX, HALVES, counted, ends, load, module_of
@@ -52,9 +53,10 @@ class TorchBackend(Backend):
         mode, _, device = _checked(options)
         if device != "cpu":
             return "pt2" if precision in ("fp32", *HALVES) else None
-        if precision == "int8" and mode != "eager":  # its compilers fuse the layers themselves
-            return "pt2-int8-qdq"
-        return self.precisions.get(precision)
+        if precision != "int8":
+            return self.precisions.get(precision)
+        made = self.precisions["int8"] if mode == "eager" else "pt2-int8-qdq"  # compilers fuse the layers themselves
+        return f"{made}-s7" if saturates(options) else made
 
     def probe(self) -> Availability:
         return probe_import("torch", self.extra)

@@ -29,6 +29,7 @@ def test_it_tells_every_setting_and_what_ran(onnx_case: Case) -> None:
         "graph_optimization": "all", "spinning": True, "int8_ops": 0, "float_ops": 2, "provider": "cpu",
         "provider_options": {}, "optimized_cache": False, "max_fallback": 0.5, "activations": "float",
         "placement": {"CPUExecutionProvider": 5}, "fallback_share": 0.0,
+        "weight_bits": "as in the file",
     }  # fmt: skip
 
 

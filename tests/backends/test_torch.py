@@ -166,8 +166,10 @@ def test_a_gpu_that_is_not_there_is_missing_and_one_that_is_gives_the_same(torch
 def test_the_file_depends_on_device_and_mode() -> None:
     asked = {"batch": 1, "threads": 1}
     lowering = TorchBackend().lowering
-    assert lowering("int8", asked) == "pt2-int8-x86"
-    assert lowering("int8", {**asked, "mode": "aot"}) == "pt2-int8-qdq"
+    for flags, bits in ((["avx512_vnni"], ""), (["avx2"], "-s7")):
+        there = {**asked, "cpu": {"machine": "x86_64", "flags": flags}}
+        assert lowering("int8", there) == f"pt2-int8-x86{bits}"
+        assert lowering("int8", {**there, "mode": "aot"}) == f"pt2-int8-qdq{bits}"
     assert (lowering("fp16", asked), lowering("fp16", {**asked, "device": "cuda"})) == (None, "pt2")
     assert lowering("int8", {**asked, "device": "cuda"}) is None
 

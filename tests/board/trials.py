@@ -220,7 +220,7 @@ def parent(pid: int) -> int:
 def share(spans: list[list[tuple[float, Costs]]]) -> dict[str, float]:
     """What some processes cost over some spans of time, from the counts that were read in each."""
     ticks = wakes = seconds = 0.0
-    for looks in spans:
+    for looks in filter(None, spans):  # on a busy machine a whole span may go by between two looks
         (begin, first), (end, last) = looks[0], looks[-1]
         ticks += sum(last[pid][0] - first[pid][0] for pid in first)
         wakes += sum(last[pid][1] - first[pid][1] for pid in first)

@@ -14,6 +14,7 @@ import torch
 from compress_helpers import context, network, stripes
 from torch import nn
 
+from edgebench.backend import saturates
 from edgebench.compress.cache import sha256
 from edgebench.compress.load_model import load_module, tensor
 from edgebench.compress.lowering import export, lower
@@ -23,7 +24,7 @@ from edgebench.errors import DataError, ModelError, PlanError
 from edgebench.schema import ModelSpec
 
 EXAMPLE = tensor(stripes().evaluation.inputs[:4])
-INT8 = ("onnx-u8s8", "onnx-u8s7", "onnx-s8s8", "pt2-int8-x86")
+INT8 = ("onnx-u8s8", "onnx-u8s7", "onnx-s8s8", "pt2-int8-x86", "pt2-int8-x86-s7")
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +74,13 @@ def files(
 @pytest.mark.parametrize("name", INT8)
 def test_int8_answers_nearly_as_float_with_every_layer_in_int8(name: str, trained: nn.Module, files: Any) -> None:
     path, facts = files[name]
-    assert facts == {"int8_layers": 10, "layers": 10, "int8_coverage": 1.0}
+    bits = 7 if "s7" in name else 8
+    assert facts == {"int8_layers": 10, "layers": 10, "int8_coverage": 1.0, "weight_bits": bits}
     samples = stripes().evaluation.inputs
     wanted = trained(tensor(samples)).detach().numpy()
     found = answers(path, samples)
+    if path.suffix == ".pt2" and bits == 8 and saturates({}):
+        pytest.skip("this processor has no VNNI: oneDNN's kernels overflow with weights of 8 bits")
     assert 1e-4 < np.linalg.norm(found - wanted) / np.linalg.norm(wanted) < 0.05
     assert (found.argmax(1) == wanted.argmax(1)).mean() > 0.95
     assert answers(path, samples[:1]).shape == (1, 3)

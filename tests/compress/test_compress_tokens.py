@@ -15,6 +15,7 @@ pytest.importorskip("torchao")
 
 def test_every_layer_of_a_transformer_is_fused_and_near_the_float_network(tmp_path: Path) -> None:
     from edgebench import zoo
+    from edgebench.backend import saturates
     from edgebench.compress.lowering import lower_x86
     from edgebench.compress.quantization.quantize import Quantize
 
@@ -24,7 +25,7 @@ def test_every_layer_of_a_transformer_is_fused_and_near_the_float_network(tmp_pa
     model = zoo.vit(in_channels=1, size=24, patch=12, width=48, depth=1, heads=3).eval()
     samples = np.random.default_rng(0).standard_normal((32, 1, 24, 24)).astype(np.float32)
     x, path = torch.from_numpy(samples[:2]), tmp_path / "vit.pt2"
-    facts = lower_x86.quantize(model, x, samples, Quantize(), path)
+    facts = lower_x86.quantize(model, x, samples, Quantize(), path, narrow=saturates({}))
     assert (facts["int8_layers"], facts["layers"], facts["int8_coverage"]) == (8, 8, 1.0)
     np.save(tmp_path / "x.npy", samples[:2])
     code = (

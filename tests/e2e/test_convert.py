@@ -65,7 +65,7 @@ def test_a_network_in_python_becomes_any_runtimes_file(
     given = ("--calibration", samples) if precision == "int8" else ("--shape", "x=1x1x32x32")
     done = edgebench("convert", "nets:make", "--to", backend, "--precision", precision, *given)
     assert done.returncode == 0, done.stderr
-    made = tmp_path / f"make-{backend}-{precision}.{form}"
+    made = tmp_path / f"nets-{backend}-{precision}.{form}"
     assert str(made.name) in done.stdout
     found = json.loads(warm("inspect", made, "--json").stdout)
     assert found["macs"] == 8 * 30 * 30 * 9 + 80

@@ -122,14 +122,14 @@ def _onnx_typed_int8(request: Request, path: Path) -> Mapping[str, Any]:
     return lower_trt.quantize(request.onnx(), request.calibration, request.quantize, path)
 
 
-def _pt2_int8_x86(request: Request, path: Path, *, fused: bool = True) -> Mapping[str, Any]:
+def _pt2_int8_x86(request: Request, path: Path, *, fused: bool = True, narrow: bool = False) -> Mapping[str, Any]:
     from edgebench.compress.lowering import lower_x86
 
     assert request.model is not None
     assert request.example is not None
     assert request.quantize is not None
     model, example, samples = request.model, request.example, request.calibration
-    return lower_x86.quantize(model, example, samples, request.quantize, path, fused=fused)
+    return lower_x86.quantize(model, example, samples, request.quantize, path, fused=fused, narrow=narrow)
 
 
 def _tflite(request: Request, path: Path) -> Mapping[str, Any]:
@@ -195,8 +195,14 @@ LOWERINGS: Mapping[str, Lowering] = {
     "onnx-typed-int8": Lowering(format="onnx", precision="int8", write=_onnx_typed_int8),
     "pt2": Lowering(format="pt2", precision="fp32", write=_pt2, needs_torch=True),
     "pt2-int8-x86": Lowering(format="pt2", precision="int8", write=_pt2_int8_x86, needs_torch=True),
+    "pt2-int8-x86-s7": Lowering(
+        format="pt2", precision="int8", write=partial(_pt2_int8_x86, narrow=True), needs_torch=True
+    ),
     "pt2-int8-qdq": Lowering(
         format="pt2", precision="int8", write=partial(_pt2_int8_x86, fused=False), needs_torch=True
+    ),
+    "pt2-int8-qdq-s7": Lowering(
+        format="pt2", precision="int8", write=partial(_pt2_int8_x86, fused=False, narrow=True), needs_torch=True
     ),
     "tflite": Lowering(format="tflite", precision="fp32", write=_tflite, needs_torch=True),
     # Of the float network: fp16 is a way to store it, without a step of the recipe or calibration.

@@ -61,7 +61,7 @@ def quantize(
             raise ModelError(
                 f"onnxruntime cannot quantize this network: {first_line(error)}.", "Leave the quantize step out."
             ) from error
-    return _finish(path)
+    return {**_finish(path), "weight_bits": 7 if narrow else 8}
 
 
 def copy(source: Path, path: Path) -> None:

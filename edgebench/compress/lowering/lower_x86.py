@@ -32,12 +32,20 @@ _INT8_LAYERS = ("onednn.qconv", "onednn.qlinear")
 
 
 def quantize(
-    model: nn.Module, example: Tensor, samples: NDArray[Any], asked: Quantize, path: Path, *, fused: bool = True
+    model: nn.Module,
+    example: Tensor,
+    samples: NDArray[Any],
+    asked: Quantize,
+    path: Path,
+    *,
+    fused: bool = True,
+    narrow: bool = False,
 ) -> dict[str, Any]:
     """Write an exported program whose convolutions and linear layers run in int8 (u8 activations, s8 weights).
 
     `example` is (B, ...), B >= 2; the batch axis stays free. Unless `fused`, it has quantize and dequantize around float layers:
-    what a compiler of torch's takes, which fuses them itself. Returns facts, `int8_coverage` among them. Raises ModelError.
+    what a compiler of torch's takes, which fuses them itself.
+    `narrow` weights have 7 bits, as oneDNN needs without VNNI. Returns facts, `int8_coverage` among them. Raises ModelError.
     """
     check_samples(samples)
     if asked.activations == "dynamic":
@@ -50,7 +58,7 @@ def quantize(
         raise ModelError("This torch has no oneDNN int8 kernels.", "Lower for torch on an x86 machine.")
     with quiet(), torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
-            graph = _calibrated(model, example, samples[: asked.samples], asked)
+            graph = _calibrated(model, example, samples[: asked.samples], asked, 63 if narrow else 127)
             if fused:
                 graph = _fused(graph, example)
                 x86_float.unpack(graph)
@@ -64,7 +72,7 @@ def quantize(
             raise ModelError(
                 f"torch cannot quantize this network for x86: {first_line(error)}.", "Leave torch out of this recipe."
             ) from error
-    return _facts(program.graph_module)
+    return {**_facts(program.graph_module), "weight_bits": 7 if narrow else 8}
 
 
 def _without_unused(graph: GraphModule) -> None:
@@ -81,14 +89,14 @@ def _export(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     return torch.export.export(model, (example.clone(),), dynamic_shapes=({0: torch.export.Dim("batch")},))
 
 
-def _calibrated(model: nn.Module, example: Tensor, samples: NDArray[Any], asked: Quantize) -> GraphModule:
-    """Quantize and dequantize nodes around every layer, with the ranges of the samples (PT2E)."""
+def _calibrated(model: nn.Module, example: Tensor, samples: NDArray[Any], asked: Quantize, most: int) -> GraphModule:
+    """Quantize and dequantize nodes around every layer, with the ranges of the samples (PT2E); weights up to `most`."""
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
     graph = _export(model.eval(), example).module()
     _separate_calls(graph)
-    quantizer = x86.X86InductorQuantizer().set_global(_config(asked))
+    quantizer = x86.X86InductorQuantizer().set_global(_config(asked, most))
     for name in asked.float_names:
         quantizer.set_module_name_qconfig(name, None)
     prepared = prepare_pt2e(graph, quantizer)
@@ -109,7 +117,7 @@ def _separate_calls(graph: GraphModule) -> None:
         node.meta["nn_module_stack"] = {**stack, key: (f"{path}.call{count}" if count else path, kind)}
 
 
-def _config(asked: Quantize) -> Any:
+def _config(asked: Quantize, most: int) -> Any:
     from torchao.quantization.pt2e.observer import MinMaxObserver
     from torchao.quantization.pt2e.quantizer import QuantizationSpec
     from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import QuantizationConfig
@@ -124,8 +132,8 @@ def _config(asked: Quantize) -> Any:
     )
     weights = QuantizationSpec(
         dtype=torch.int8,
-        quant_min=-127,
-        quant_max=127,
+        quant_min=-most,
+        quant_max=most,
         qscheme=torch.per_channel_symmetric,
         ch_axis=0,
         observer_or_fake_quant_ctr=_weight_observer(asked.per_channel).with_args(eps=2**-12),

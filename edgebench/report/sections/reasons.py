@@ -73,7 +73,7 @@ def _int8(own: Result) -> Iterator[str]:
         yield f"{converting:.0%} of the time goes into changing between int8 and float"
     flags, machine = set(own.environment.get("flags") or ()), str(own.environment.get("machine") or "")
     if flags and machine in ("x86_64", "amd64") and not flags & X86_INT8:
-        yield "this processor has no VNNI, so int8 products take as long as float ones"
+        yield "this processor has no VNNI, so int8 products gain little over float ones"
     if flags and machine in ("aarch64", "arm64", "armv8l") and not flags & ARM_INT8:
         yield "this processor has no int8 dot products"
 
