@@ -124,7 +124,7 @@ def from_npz(path: Path, specs: Sequence[TensorSpec]) -> Arrays:
 
 
 def _labels(path: Path, labels: Any) -> Any:
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
         raise DataError(
             f"The labels of {path} are {labels.dtype} of shape {list(labels.shape)}, no class numbers.",
             "Give one whole number from 0 up for each sample.",

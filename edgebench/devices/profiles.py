@@ -68,7 +68,7 @@ def _merged(name: str, paths: list[Path]) -> DeviceProfile:
             read = _read(path)
             care |= read.pop("care", {})
             values |= read
-    values.setdefault("transport", "ssh" if values.get("address") else "local")
+    values.setdefault("transport", "ssh")  # a profile that forgot its address is not this machine under another name
     return DeviceProfile(name=name, care=Care(**care), **values)
 
 

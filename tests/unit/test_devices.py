@@ -84,6 +84,12 @@ def test_on_the_board_itself_the_device_is_local_under_its_own_name(name: str, b
     assert (device.name, device.profile.transport) == (name, "local")
 
 
+def test_a_profile_without_an_address_is_not_this_machine(config: Path) -> None:
+    (config / "lab-9.toml").write_text('workdir = "/tmp"\n')
+    with pytest.raises(EdgebenchError, match="lab-9"):
+        profiles.resolve("lab-9")
+
+
 def test_an_address_of_the_user_is_taken_even_on_a_board_of_that_kind(config: Path, tmp_path: Path) -> None:
     (config / "jetson.toml").write_text('address = "me@orin"\nworkdir = "/data/eb"')
     device = profiles.resolve("jetson", boards.orin_nano(tmp_path / "board"))
