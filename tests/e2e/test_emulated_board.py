@@ -235,5 +235,7 @@ def test_our_presence_costs_next_to_nothing(tmp_path: Path, board: dict[str, str
         if found["cpu"] <= trials.CPU_BAR:
             break
     assert found["seconds"] >= trials.SLICE_SECONDS
-    assert found["cpu"] <= trials.CPU_BAR, f"{found['cpu']:.2%} of a core"
-    assert found["wakes"] <= trials.WAKES_BAR, f"{found['wakes']:.1f} wake-ups/s"
+    # The bar itself is `scripts/bars board-presence`, alone on the machine: a benchmark. Here a neighbour may make every
+    # emulated instruction several times as dear, and what would be found is a loop that never sleeps.
+    assert found["cpu"] <= 4 * trials.CPU_BAR, f"{found['cpu']:.2%} of a core"
+    assert found["wakes"] <= 2 * trials.WAKES_BAR, f"{found['wakes']:.1f} wake-ups/s"

@@ -42,5 +42,7 @@ def test_the_quick_suite_gives_five_variants_on_three_runtimes(edgebench: Callab
     assert [step["method"] for step in pruned["steps"]] == ["train", "prune", "finetune"]
     assert pruned["steps"][1]["found"]["macs_left"] == pytest.approx(0.5, rel=0.02)
     assert {m["backend"] for m in pruned["measured"]} == {"onnxruntime", "openvino"}
-    assert all(m["latency"]["value"] > 0 and m["accuracy"]["interval"] for m in pruned["measured"])
+    assert all(m["accuracy"]["interval"] for m in pruned["measured"])
+    # On a busy machine a latency may be withheld.
+    assert all(m["latency"]["value"] > 0 for m in pruned["measured"] if "latency" in m)
     assert len(pruned["data"]["sha256"]) == 64
