@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -184,7 +185,8 @@ def presence(scratch: Path, cache: Path) -> dict[str, float]:
     emulation makes each instruction of ours many times as dear as it is on a board.
     """
     protocol = replace(QUICK, slice_seconds=SLICE_SECONDS, rounds=1, least_generations=2, most_generations=2)
-    there, made = job(f"presence-{scratch.name}", works(scratch), cache, protocol)
+    # A job is done once: under a name that the board knows, it would tell what it found another day.
+    there, made = job(f"presence-{secrets.token_hex(4)}", works(scratch), cache, protocol)
     records: list[Mapping[str, Any]] = []
     looks: list[tuple[float, Costs]] = []
     ended = threading.Event()
@@ -220,7 +222,7 @@ def parent(pid: int) -> int:
 def share(spans: list[list[tuple[float, Costs]]]) -> dict[str, float]:
     """What some processes cost over some spans of time, from the counts that were read in each."""
     ticks = wakes = seconds = 0.0
-    for looks in filter(None, spans):  # on a busy machine a whole span may go by between two looks
+    for looks in spans:
         (begin, first), (end, last) = looks[0], looks[-1]
         ticks += sum(last[pid][0] - first[pid][0] for pid in first)
         wakes += sum(last[pid][1] - first[pid][1] for pid in first)

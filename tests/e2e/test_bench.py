@@ -227,6 +227,7 @@ def test_a_network_in_python_is_quantized_with_samples(edgebench: Callable[..., 
         (("tiny.onnx", "--data-option", "mean=1"), "about pictures"),
         (("tiny.onnx", "--data", "folder"), "0 pictures in class folders"),
         (("tiny.onnx", "--data", "labels.npz"), "no class numbers"),
+        (("tiny.onnx", "--data", "below.npz"), "no class numbers"),
         (("tiny.onnx", "--data", "folder", "--data-option", "mean"), "no option of the data"),
         (("tiny.onnx", "--data", "folder", "--data-option", "maen=0.5"), 'no option "maen"'),
         (("text.tflite",), "does not say TFL3"),
@@ -241,6 +242,7 @@ def test_mistakes_are_two_sentences(
     (tmp_path / "folder").mkdir()
     (tmp_path / "text.tflite").write_text("hello there")
     (tmp_path / "lone.xml").write_text('<net name="a" version="11"><layers></layers></net>')
+    np.savez(tmp_path / "below.npz", x=np.zeros((4, 1, 32, 32), np.float32), labels=np.arange(4) - 1)
     np.savez(tmp_path / "labels.npz", x=np.zeros((4, 1, 32, 32), np.float32), labels=np.zeros((4, 2)))
     done = warm("bench", *words, "--quick")
     assert done.returncode == 2, done.stdout

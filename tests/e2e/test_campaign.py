@@ -101,13 +101,13 @@ def test_a_cell_that_works_has_all_its_figures(tmp_path: Path) -> None:
 
 
 def test_a_cell_whose_slices_disagree_is_given_more_of_them(tmp_path: Path) -> None:
-    # Whether the spells of a generation fall on its slices so that they disagree is chance: over six of them, hardly.
-    protocol = replace(FAST, rounds=4, most_rounds=7, slice_seconds=0.05, least_generations=6, most_generations=6)
+    # Whether the spells of a generation fall on its slices so that they disagree is chance: over eight of them, hardly.
+    protocol = replace(FAST, rounds=4, most_rounds=7, slice_seconds=0.05, least_generations=8, most_generations=8)
     works = [work(tmp_path, "even", {"sleep": 0.004}), work(tmp_path, "uneven", {"sleep": 0.004, "sway": 0.2})]
     _, events = campaign(works, protocol, ("latency",))
     records = [e["record"] for e in events if e["event"] == "record" and e["record"]["generation"] > 0]
     rounds = {w.cell.recipe: [len(r["slices"]) for r in records if r["cell"] == w.cell.id] for w in works}
-    assert rounds["even"].count(4) >= 4  # the machine itself may sway
+    assert rounds["even"].count(4) >= 6  # the machine itself may sway
     assert max(rounds["uneven"]) > 4
     assert max(rounds["uneven"]) <= 7
 
