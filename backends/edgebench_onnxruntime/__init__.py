@@ -81,7 +81,7 @@ class OnnxRuntimeBackend(Backend):
     def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
         for name in ("optimized_cache", "spinning"):
             flag(options, name, False)
-        _int8(options)
+        _check_int8(options)
         check_fallback("ONNX Runtime", 0.0, options)
         return OnnxRuntimeSession(artifact, options)
 
@@ -161,16 +161,22 @@ class OnnxRuntimeSession(Session):
         )
 
 
-def _int8(options: Mapping[str, Any]) -> tuple[str, int]:
-    """The type of the activations and the bits of the weights: as asked for, else what the processor wants."""
-    on_arm = str(processor(options)["machine"]).lower() in ("aarch64", "arm64")
-    activations = options.get("activations", "s8" if on_arm else "u8")
+def _check_int8(options: Mapping[str, Any]) -> None:
+    """Raise EdgebenchError for a value that means nothing. Asks the machine nothing: it is part of a session's load time."""
+    activations, bits = options.get("activations", "u8"), options.get("weight_bits", 8)
     if activations not in ACTIVATIONS:
         raise EdgebenchError(f"activations cannot be {activations!r}.", f"Use one of {', '.join(ACTIVATIONS)}.")
-    own = options.get("provider", "cpu") == "cpu" and activations == "u8"
-    bits = options.get("weight_bits", 7 if own and saturates(options) else 8)
     if bits not in WEIGHTS or isinstance(bits, bool):
         raise EdgebenchError(f"weight_bits cannot be {bits!r}.", "Use 8 or 7.")
+
+
+def _int8(options: Mapping[str, Any]) -> tuple[str, int]:
+    """The type of the activations and the bits of the weights: as asked for, else what the processor wants."""
+    _check_int8(options)
+    on_arm = str(processor(options)["machine"]).lower() in ("aarch64", "arm64")
+    activations = options.get("activations", "s8" if on_arm else "u8")
+    own = options.get("provider", "cpu") == "cpu" and activations == "u8"
+    bits = options.get("weight_bits", 7 if own and saturates(options) else 8)
     if (activations, bits) not in INT8:
         raise EdgebenchError("Weights of 7 bits are for u8 activations.", "Leave one of the two options out.")
     return str(activations), int(bits)

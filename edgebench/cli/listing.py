@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from edgebench import toml
 from edgebench.cli.app import cli
 from edgebench.cli.screen import say, table
 
@@ -98,6 +97,8 @@ def _say_entry(entry: Mapping[str, Any]) -> None:
 
 def _as_in_a_plan(option: Mapping[str, Any]) -> str:
     """The line of TOML that says what holds anyhow; TOML has no word for none, so such an option is told with its type alone."""
+    from edgebench import toml
+
     name, default, kind = option["name"], option["default"], option["type"]
     if option["required"]:
         return f"{name}   ({kind}, required)"

@@ -81,25 +81,12 @@ def _pt2(request: Request, path: Path) -> Mapping[str, Any]:
     return {}
 
 
-def _onnx_u8s8(request: Request, path: Path) -> Mapping[str, Any]:
+def _onnx_int8(request: Request, path: Path, *, signed: bool = False, narrow: bool = False) -> Mapping[str, Any]:
     from edgebench.compress.lowering import lower_onnx
 
     assert request.quantize is not None
-    return lower_onnx.quantize(request.onnx(), request.calibration, request.quantize, path, signed=False)
-
-
-def _onnx_u8s7(request: Request, path: Path) -> Mapping[str, Any]:
-    from edgebench.compress.lowering import lower_onnx
-
-    assert request.quantize is not None
-    return lower_onnx.quantize(request.onnx(), request.calibration, request.quantize, path, signed=False, narrow=True)
-
-
-def _onnx_s8s8(request: Request, path: Path) -> Mapping[str, Any]:
-    from edgebench.compress.lowering import lower_onnx
-
-    assert request.quantize is not None
-    return lower_onnx.quantize(request.onnx(), request.calibration, request.quantize, path, signed=True)
+    source, samples = request.onnx(), request.calibration
+    return lower_onnx.quantize(source, samples, request.quantize, path, signed=signed, narrow=narrow)
 
 
 def _onnx_nncf(request: Request, path: Path) -> Mapping[str, Any]:
@@ -186,10 +173,10 @@ def _ncnn(request: Request, path: Path, *, half: bool = False) -> Mapping[str, A
 
 LOWERINGS: Mapping[str, Lowering] = {
     "onnx": Lowering(format="onnx", precision="fp32", write=_onnx),
-    "onnx-u8s8": Lowering(format="onnx", precision="int8", write=_onnx_u8s8),
+    "onnx-u8s8": Lowering(format="onnx", precision="int8", write=_onnx_int8),
     # For an x86 that adds products of u8 and s8 in 16 bits: with weights of 7 bits the sum of two fits.
-    "onnx-u8s7": Lowering(format="onnx", precision="int8", write=_onnx_u8s7),
-    "onnx-s8s8": Lowering(format="onnx", precision="int8", write=_onnx_s8s8),
+    "onnx-u8s7": Lowering(format="onnx", precision="int8", write=partial(_onnx_int8, narrow=True)),
+    "onnx-s8s8": Lowering(format="onnx", precision="int8", write=partial(_onnx_int8, signed=True)),
     "onnx-nncf": Lowering(format="onnx", precision="int8", write=_onnx_nncf),
     "onnx-typed-fp16": Lowering(format="onnx", precision="fp32", write=_onnx_typed_fp16),
     "onnx-typed-int8": Lowering(format="onnx", precision="int8", write=_onnx_typed_int8),

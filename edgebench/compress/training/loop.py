@@ -80,6 +80,7 @@ class _Training:
         self.batches = max(1, len(self.inputs) // how.batch_size)  # a batch of one left over would break batch norm
         self.steps = how.epochs * self.batches
         self.device = device_for(how.device)
+        self.layout = layout(self.device)
 
     def run(self) -> nn.Module:
         work = self._work() * len(self.inputs) // self.batches
@@ -107,7 +108,7 @@ class _Training:
         self.model.to(self.device)
         self.criterion.learnt.to(self.device)
         if self.inputs.ndim == 4:
-            self.model.to(memory_format=layout(self.device))  # type: ignore[call-overload]
+            self.model.to(memory_format=self.layout)  # type: ignore[call-overload]
         if self.inputs.nbytes <= ROOM:
             self.inputs = self.inputs.to(self.device)
         self.labels = self.labels.to(self.device)
@@ -145,7 +146,7 @@ class _Training:
         at = index.to(self.inputs.device)
         inputs = self.augment(self.inputs[at], chance).to(self.device)
         if inputs.ndim == 4:
-            inputs = inputs.contiguous(memory_format=layout(self.device))
+            inputs = inputs.contiguous(memory_format=self.layout)
         labels = self.labels[index.to(self.device)]
         with autocast(self.device, self.how.mixed_precision):
             self.criterion.see(inputs, index)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from edgebench.backend import saturates
 from edgebench.report.text import count, significant, time
 from edgebench.schema import Result
 
-X86_INT8 = {"avx_vnni", "avx512_vnni"}
 ARM_INT8 = {"asimddp", "i8mm"}
 QUANTIZING = ("quantizelinear", "dequantizelinear", "quantize", "dequantize", "fakequantize")
 """Operators that only change the precision: between fused layers there are none."""
@@ -72,7 +72,7 @@ def _int8(own: Result) -> Iterator[str]:
     if converting >= MUCH:
         yield f"{converting:.0%} of the time goes into changing between int8 and float"
     flags, machine = set(own.environment.get("flags") or ()), str(own.environment.get("machine") or "")
-    if flags and machine in ("x86_64", "amd64") and not flags & X86_INT8:
+    if flags and saturates({"cpu": own.environment}):
         yield "this processor has no VNNI, so int8 products gain little over float ones"
     if flags and machine in ("aarch64", "arm64", "armv8l") and not flags & ARM_INT8:
         yield "this processor has no int8 dot products"
