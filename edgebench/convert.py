@@ -56,6 +56,10 @@ def convert(
         raise DataError(
             "int8 needs samples to calibrate on, and none were given.", "Give them with --calibration DATA."
         )
+    if how.precision == "int8" and not ready.is_entry(spec.source):
+        from edgebench.compress.lowering import lower_onnx
+
+        lower_onnx.check_float(Path(spec.source))
     base = Path.cwd()
     data = load(*_data(calibration, shapes or {}, source, inputs), base)
     recipe = Recipe(name=precision, steps=(QUANTIZE,) if how.precision == "int8" else ())

@@ -96,6 +96,27 @@ def test_dynamic_int8_needs_no_ranges_and_is_refused_where_they_must_be_fixed(fo
             lowered(name, folder, activations="dynamic")
 
 
+@pytest.mark.parametrize("name", ["onnx-u8s8", "onnx-s8s8", "onnx-typed-int8"])
+def test_a_file_that_is_int8_already_is_not_quantized_again(name: str, folder: Path) -> None:
+    once, _ = lowered("onnx-u8s8", folder)
+    twice = once.rename(folder / "int8.onnx")
+    request = lower.Request(
+        model=None, example=None, calibration=INPUTS, onnx=lambda: twice, quantize=Quantize(samples=8)
+    )
+    with pytest.raises(ModelError, match=r"int8\.onnx is int8 already") as said:
+        lower.get(name).write(request, folder / "again.onnx")
+    assert "edgebench bench int8.onnx" in said.value.fix
+
+
+def test_a_graph_that_onnxruntime_refuses_is_a_model_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise RuntimeError("two nodes with the same name")
+
+    monkeypatch.setattr(export, "open_session", refuse)
+    with pytest.raises(ModelError, match=r"cannot quantize this network.*two nodes"):
+        lowered("onnx-u8s8", folder)
+
+
 def test_a_linear_layer_of_a_transformer_is_known_by_its_module(tmp_path: Path) -> None:
     torch.manual_seed(0)
     given = Transformer().eval()

@@ -21,12 +21,29 @@ def make():
 """
 
 
+INT8 = ("int8.onnx", "--to", "onnxruntime", "--precision", "int8")
+
+
 @pytest.fixture
 def samples(tmp_path: Path) -> Path:
     (tmp_path / "nets.py").write_text(NETWORK)
     x = np.random.default_rng(0).standard_normal((20, 1, 32, 32)).astype(np.float32)
     np.savez(tmp_path / "samples.npz", x=x, labels=np.arange(20) % 10)
     return tmp_path / "samples.npz"
+
+
+def write_int8(path: Path) -> None:
+    """A network that rounds its input to bytes and back."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    given, made = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 1, 32, 32]) for name in "xy")
+    scale = numpy_helper.from_array(np.array(0.1, np.float32), "scale")
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale"], ["y"]),
+    ]
+    graph = helper.make_graph(nodes, "int8", [given], [made], [scale])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
 
 
 def test_an_onnx_file_becomes_int8(
@@ -85,6 +102,7 @@ def test_a_network_in_python_becomes_any_runtimes_file(
         (("nets:other", "--to", "onnxruntime", "--shape", "x=1x1x32x32"), "no callable"),
         (("gone.onnx", "--to", "onnxruntime"), "no file"),
         (("model.tflite", "--to", "litert"), "finished file"),
+        ((*INT8, "--calibration", "samples.npz"), "is int8 already"),
     ],
 )
 def test_mistakes_are_two_sentences(
@@ -92,6 +110,7 @@ def test_mistakes_are_two_sentences(
 ) -> None:
     (tmp_path / "model.onnx").write_bytes(tiny_onnx.read_bytes())
     (tmp_path / "model.tflite").write_bytes(b"hello")
+    write_int8(tmp_path / "int8.onnx")
     done = warm("convert", *words)
     assert done.returncode == 2
     assert problem in done.stderr

@@ -26,6 +26,7 @@ def quantize(source: Path, samples: NDArray[Any], asked: Quantize, path: Path) -
     """
     _check_settings(asked)
     lower_onnx.check_samples(samples)
+    lower_onnx.check_float(source)
     try:
         import nncf
     except ImportError as error:

@@ -27,6 +27,7 @@ DYNAMIC = ("Conv", "Gemm", "MatMul")
 OLDEST = 13
 """Per-channel scales came with opset 13; older graphs are converted first."""
 CONVERTED = 17
+_INTEGER = {"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm"}
 _TRANSFORMER = {"LayerNormalization", "Softmax", "SkipLayerNormalization", "Attention"}
 
 
@@ -48,6 +49,7 @@ def quantize(
             'Give the quantize step activations = "static" for this target.',
         )
     check_samples(samples)
+    check_float(source)
     with quiet(), tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder, "prepared.onnx")
         try:
@@ -55,13 +57,26 @@ def quantize(
             chosen = samples[: asked.samples]
             limits = {} if asked.activations == "dynamic" else calibration.limits(prepared, chosen, asked.ranges)
             write(prepared, limits, asked, path, signed=signed, keep=asked.float_names, narrow=narrow)
+            facts = _finish(path)
         except EdgebenchError:
             raise
         except Exception as error:
             raise ModelError(
                 f"onnxruntime cannot quantize this network: {first_line(error)}.", "Leave the quantize step out."
             ) from error
-    return {**_finish(path), "weight_bits": 7 if narrow else 8}
+    return {**facts, "weight_bits": 7 if narrow else 8}
+
+
+def check_float(source: Path) -> None:
+    """Raise ModelError for an ONNX file that computes with whole numbers already: int8 is made from a float network."""
+    import onnx
+
+    graph = onnx.load(source, load_external_data=False).graph
+    if any("Quantize" in node.op_type or node.op_type in _INTEGER for node in graph.node):
+        raise ModelError(
+            f"{source.name} is int8 already, and int8 is made from a float network.",
+            f"Give the float file that it came from, or measure this one as it is: edgebench bench {source.name}",
+        )
 
 
 def copy(source: Path, path: Path) -> None:
