@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -153,10 +155,38 @@ def parameters(model: nn.Module) -> int:
 
 
 def macs(model: nn.Module, example: Tensor) -> int:
-    """Multiply-accumulates of convolutions, matrix products and attention for one sample; `example` is (1, ...)."""
+    """Multiply-accumulates of convolutions, matrix products, attention and recurrences for one sample; `example` is (1, ...)."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    counter: Any = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        model.eval()(example)
+    counter: Any = FlopCounterMode(display=False, custom_mapping=_uncounted())
+    with torch.no_grad(), plain_attention(), counter:
+        model.eval()(example.clone())
     return int(counter.get_total_flops()) // 2
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """torch's transformer layers as the layers that they are made of, not as one fused operator of inference."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _uncounted() -> dict[Any, Callable[..., int]]:
+    """The operators of a CPU that torch's counter knows nothing of: two operations a multiply-accumulate, from shapes."""
+    aten = torch.ops.aten
+
+    def attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:  # (N, heads, T, C), or fewer heads in k and v
+        return int(2 * math.prod(q[:-1]) * k[-2] * (q[-1] + v[-1]))
+
+    def recurrence(x: Any, inputs: Any, hidden: Any, *_: Any, **__: Any) -> int:  # x is (T, N, C)
+        return int(2 * x[0] * x[1] * (math.prod(inputs) + math.prod(hidden)))
+
+    return {
+        aten._scaled_dot_product_flash_attention_for_cpu: attention,
+        aten.mkldnn_rnn_layer: recurrence,
+        aten.mv: lambda a, b, **_: 2 * math.prod(a),
+    }

@@ -8,8 +8,9 @@ import pytest
 import torch
 from compress_helpers import ENTRY, OPTIONS, SPEC, network, stripes
 from safetensors.torch import save_file
+from torch import nn
 
-from edgebench.compress.load_model import check_fit, load_module, tensor
+from edgebench.compress.load_model import check_fit, load_module, macs, tensor
 from edgebench.errors import ModelError
 from edgebench.schema import ModelSpec, Options
 
@@ -125,3 +126,23 @@ def test_a_read_only_array_becomes_a_tensor() -> None:
     array = stripes().evaluation.inputs.copy()
     array.flags.writeable = False
     assert torch.equal(tensor(array), torch.from_numpy(array.copy()))
+
+
+def test_a_transformer_of_torch_costs_its_layers_and_its_attention() -> None:
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2)
+    tokens = 9
+    of_a_layer = tokens * 16 * (3 * 16 + 16 + 2 * 32) + 2 * tokens * tokens * 16
+    assert macs(encoder, torch.zeros(1, tokens, 16)) == 2 * of_a_layer
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_recurrences_and_products_with_a_vector_are_counted() -> None:
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.query = nn.LSTM(8, 16, batch_first=True), nn.Parameter(torch.ones(16))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.lstm(x)[0] @ self.query
+
+    assert macs(Pooled(), torch.zeros(1, 5, 8)) == 5 * 4 * 16 * (8 + 16) + 5 * 16
