@@ -106,18 +106,16 @@ def conclude(
     rung = rung_of(environment)
     compared = {w.cell.id: c for w in works if (c := compare(w, book, rung))}
     adjusted = dict(zip(compared, stats.holm([c.p for c in compared.values()]), strict=True))
+    evidence = {w.cell.id: _evidence(w, book, compared.get(w.cell.id), protocol, rung) for w in works}
     out = []
     for work in works:
         own = sorted(book.of(work.cell.id), key=lambda r: int(r["generation"]))
-        found = [_size(work)]
-        for metric in metrics.values():
-            found += metric.figures(work, own, protocol)
-        comparison = compared.get(work.cell.id)
-        if comparison is not None:
-            found.append(_speedup(comparison, adjusted[work.cell.id]))
-        elif work.baseline and work.baseline != work.cell.id:
-            found.append(_NO_SPEEDUP)
-        state, why = _state(work, book, comparison, protocol, rung)
+        found = [_size(work), *(m for metric in metrics.values() for m in metric.figures(work, own, protocol))]
+        if work.baseline and work.baseline != work.cell.id:
+            comparison, reserve = compared.get(work.cell.id), _reserve(evidence.get(work.baseline), protocol)
+            speedup = _speedup(comparison, adjusted[work.cell.id]) if comparison else _NO_SPEEDUP
+            found.append(_withheld(speedup, reserve) if reserve else speedup)
+        state, why = stats.cell_status(evidence[work.cell.id], protocol.least_generations)
         if state == "noisy":
             found = [_withheld(m, why) for m in found]
         elif state == "repaired":
@@ -156,7 +154,7 @@ _NO_SPEEDUP = Measurement(
     unit="1",
     phase="steady",
     source="latency ratio paired by generation",
-    note="the baseline has no generations beside it",
+    note="fewer than two generations ran beside the baseline's",
 )
 
 
@@ -193,18 +191,20 @@ def _allowed_for(m: Measurement) -> Measurement:
 
 def _withheld(m: Measurement, why: str) -> Measurement:
     """A noisy cell's times are not published; its samples are kept."""
-    if m.phase != "steady":
+    if m.phase != "steady" and not m.phase.startswith("sustained"):
         return m
     return replace(m, value=None, interval=None, samples=(), note=f"noisy: {why}")
 
 
-def _state(work: Work, book: Book, comparison: Comparison | None, protocol: Protocol, rung: int) -> tuple[str, str]:
-    """The protocol's item 11: valid, repaired, throttled, noisy or unverified, and why."""
+def _evidence(
+    work: Work, book: Book, comparison: Comparison | None, protocol: Protocol, rung: int
+) -> stats.CellEvidence:
+    """What the protocol's item 11 judges a cell by: valid, repaired, throttled, noisy or unverified, and why."""
     own, judged = book.of(work.cell.id), book.judged(work.cell.id, work.cell.threads, rung)
     calls, clean = sum(g.calls for g in judged), sum(g.clean for g in judged)
     medians = [g.clean_median for g in judged if g.clean_median]
     usable = [g for g in judged if g.median is not None]
-    evidence = stats.CellEvidence(
+    return stats.CellEvidence(
         samples=calls,
         clean=clean if all(r.get("sees", "delay") == "delay" for r in own) else None,
         after_clean=sum(g.after_clean for g in judged),
@@ -217,7 +217,14 @@ def _state(work: Work, book: Book, comparison: Comparison | None, protocol: Prot
         if medians
         else 1.0,
     )
-    return stats.cell_status(evidence, least_generations=protocol.least_generations)
+
+
+def _reserve(baseline: stats.CellEvidence | None, protocol: Protocol) -> str:
+    """Why a ratio to this baseline is not to be believed. That its latency drifted is no reason: the pairing takes that out."""
+    if baseline is None:
+        return ""
+    state, why = stats.cell_status(replace(baseline, reached=True), protocol.least_generations)
+    return f"its baseline: {why}" if state == "noisy" else ""
 
 
 def _width(comparison: Comparison | None, usable: Sequence[Generation]) -> float:
@@ -263,22 +270,27 @@ def canaries(records: Sequence[Record]) -> dict[str, float]:
 
 CACHES = 1.03
 """A repeated input that is answered faster than fresh ones by more than this, interval and all, looks like a cache."""
+SURELY = 0.998
+"""The confidence of that interval: of a thousand honest cells one may be marked, for a table has many."""
 
 
 def repeating(own: Sequence[Record]) -> stats.Estimate | None:
-    """How much longer fresh inputs take than one that is repeated: a ratio over generations (protocol, item 3)."""
-    pairs = [r["repeat"] for r in timed(own) if r.get("repeat")]
-    if len(pairs) < 2:
-        return None
-    return stats.ratio_interval(
-        [stats.median(p["fresh_ns"]) for p in pairs], [stats.median(p["same_ns"]) for p in pairs]
-    )
+    """How much longer fresh inputs take than one that is repeated (protocol, item 3): over all pairs of calls, made in turn.
+
+    What comes and goes beside them meets either call of a pair as often as the other, so the signs of the pairs decide.
+    """
+    found = [pair for r in timed(own) if r.get("repeat") for pair in _pairs(**r["repeat"])]
+    return stats.median_interval(found, SURELY) if found else None
 
 
-def caches(effective: Mapping[str, Any]) -> bool:
-    """Whether a result's caching test says that the runtime, or the machine, remembers an input."""
+def _pairs(fresh_ns: Sequence[int], same_ns: Sequence[int]) -> list[float]:
+    return [fresh / same for fresh, same in zip(fresh_ns, same_ns, strict=True) if same > 0]
+
+
+def caches(effective: Mapping[str, Any], least: float = CACHES) -> bool:
+    """Whether a result's caching test says that the runtime, or the machine, remembers an input: by more than `least`."""
     found = effective.get("repeating") or {}
-    return (found.get("low") or 0.0) > CACHES
+    return (found.get("low") or 0.0) > least
 
 
 def _result(

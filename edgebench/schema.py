@@ -222,7 +222,7 @@ class Protocol:
     warmup_cap: float = 5.0
     gate_buffers: int = 16
     repeat_seconds: float = 0.03
-    repeat_pairs: int = 3
+    repeat_pairs: int = 4
     """The caching test of each generation: so long, and at least so many pairs of a fresh and a repeated input."""
     memory_processes: int = 3
     sustained_seconds: float = 600.0
@@ -251,6 +251,7 @@ QUICK = Protocol(
     warmup_seconds=0.06,
     warmup_window=0.03,
     warmup_cap=1.0,
+    repeat_pairs=10,
     memory_processes=1,
     half_width=0.1,
     withhold_half_width=1.0,

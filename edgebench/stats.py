@@ -242,6 +242,16 @@ def percentile_bound(samples: Sequence[float], p: float) -> float | None:
     return sorted(samples)[n - low]
 
 
+def median_interval(samples: Sequence[float], confidence: float) -> Estimate:
+    """The median between two order statistics, whatever the distribution (the sign test); no ends where too few are given."""
+    ordered, spare = sorted(samples), 1 - confidence
+    n = len(ordered)
+    cut = next((k for k in range(n // 2, 0, -1) if 2 * binomial_cdf(k - 1, n, 0.5) <= spare), 0)
+    if not cut:
+        return Estimate(median(ordered), None, None)
+    return Estimate(median(ordered), ordered[cut - 1], ordered[n - cut])
+
+
 @lru_cache(maxsize=64)
 def samples_needed(p: float) -> int:
     """The least number of samples for `percentile_bound`: 64, 130, 662, 6636 for p90, p95, p99, p99.9."""
@@ -391,6 +401,8 @@ def cell_status(e: CellEvidence, least_generations: int = 5) -> tuple[CellStatus
         return "noisy", f"{e.generations} of at least {least_generations} generations gave usable samples"
     if e.steal > 0.01:
         return "noisy", f"the hypervisor took {e.steal:.1%} of the time"
+    if e.generations < 2:
+        return "unverified", "one process says nothing of how the next would differ"
     if e.clean is None:
         return "unverified", "this system does not say whether a sample was disturbed"
     return _status_by_share(e, e.clean, e.clean / e.samples if e.samples else 0.0)

@@ -167,7 +167,7 @@ def _repeating(result: Result) -> tuple[str, ...]:
     ratio = result.effective["repeating"]["value"]
     latency = result.get("latency")
     saved = (latency.value or 0.0) * (1 - 1 / ratio) if latency else math.inf
-    remembers = ratio > REMEMBERS and saved > LOOKED_UP
+    remembers = caches(result.effective, REMEMBERS) and saved > LOOKED_UP
     why = "the runtime may remember answers" if remembers else "one input stays in the processor's cache"
     return (
         f"Fresh inputs took {text.percent(ratio - 1, 0)} longer than a repeated one: {why}. The latency is that of fresh ones.",

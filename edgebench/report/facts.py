@@ -15,6 +15,10 @@ from edgebench.schema import Protocol, Result, Run, from_json
 Facts = Mapping[str, Any]
 RANDOM = ("random", "edgebench.given:samples")
 """Sources of a plan's data that draw it."""
+_QUICKLY = (
+    "Measured quickly: the figures are for a first look, not for a decision. "
+    "An interval speaks of this one minute; the next run may lie outside it."
+)
 
 
 @dataclass(frozen=True)
@@ -188,6 +192,6 @@ def _cut_off(run: Run, results: Sequence[Result]) -> Iterator[Fact]:
 def _warnings(run: Run, environments: Sequence[Facts]) -> Iterator[Fact]:
     protocol = _asked(run)
     if protocol and protocol.trust == "quick":
-        yield Fact("note", "Measured quickly: the figures are for a first look, not for a decision.", warning=True)
+        yield Fact("note", _QUICKLY, warning=True)
     seen = dict.fromkeys(str(w) for e in environments for w in e.get("warnings", ()))
     yield from (Fact("note", words, warning=True) for words in seen)

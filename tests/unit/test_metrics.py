@@ -20,7 +20,7 @@ from edgebench.metrics.accuracy import Accuracy, gate, relative_error, run_all
 from edgebench.metrics.energy import LOADS, Energy
 from edgebench.metrics.offline import Offline
 from edgebench.metrics.server import Server, poisson_schedule
-from edgebench.metrics.sustained import time_to_throttle
+from edgebench.metrics.sustained import Sustained, time_to_throttle
 from edgebench.schema import DEFAULT, Artifact, Cell, TensorSpec, Work
 
 CELL = Cell(model="m", recipe="r", backend="b", device="d")
@@ -195,10 +195,21 @@ def test_the_time_to_throttle_is_that_of_a_counter_or_of_a_lasting_slowdown() ->
             for i, m in enumerate(medians)
         ]
 
-    assert time_to_throttle(windows([100] * 8)) is None
-    assert time_to_throttle(windows([100, 100, 110, 110, 110, 110])) == 10.0
-    assert time_to_throttle(windows([100, 150, 100, 100, 100])) is None
-    assert time_to_throttle(windows([100] * 8, throttle_at=3)) == 15.0
+    assert time_to_throttle(windows([100] * 8)) == (None, "did not throttle")
+    at, why = time_to_throttle(windows([100, 100, 110, 110, 110, 110]))
+    assert (at, why.split(",")[0]) == (10.0, "inferred")
+    assert time_to_throttle(windows([100, 150, 100, 100, 100]))[0] is None
+    assert time_to_throttle(windows([100] * 8, throttle_at=3)) == (15.0, "the throttle counter moved")
+
+
+def test_calls_that_wait_for_a_neighbour_are_no_throttling() -> None:
+    """Half the calls take twice as long from the second window on, and the others are as fast as ever."""
+    artifact = Artifact(format="onnx", path="m.onnx", sha256="0", size=1)
+    work = Work(cell=Cell(model="m", recipe="r", backend="b", device="d"), artifact=artifact, data=artifact)
+    windows = [{"at": 5.0 * i, "median_ns": 10**6 * (1 + (i > 0)), "fast_ns": 10**6, "calls": 9} for i in range(6)]
+    found = Sustained().figures(work, [{"sustained": {"seconds": 30, "windows": windows}}], DEFAULT)
+    assert [m.value for m in found] == [1e-3, 2e-3, None]
+    assert found[2].note == "did not throttle"
 
 
 class Sized(Doubling):

@@ -295,3 +295,11 @@ def test_a_beta_function_that_does_not_converge_says_so_and_a_hundred_million_sa
     with pytest.raises(ArithmeticError, match="does not converge"):
         stats.beta_regularized(1e13, 1e13, 0.5)
     assert stats.binomial_cdf(50_000_000, 100_000_000, 0.5) == pytest.approx(0.5, abs=1e-4)
+
+
+def test_the_interval_of_a_median_is_that_of_the_sign_test() -> None:
+    """Published order statistics: of n = 10 at 95 % the 2nd and the 9th (Conover 1999, table A3), exactly 97.9 %."""
+    found = stats.median_interval([5, 1, 4, 2, 3, 10, 6, 9, 7, 8], 0.95)
+    assert found == stats.Estimate(5.5, 2, 9)
+    assert stats.median_interval([1, 2, 3, 4, 5], 0.95) == stats.Estimate(3, None, None)
+    assert stats.median_interval([1, 2, 3, 4, 5, 6], 0.95) == stats.Estimate(3.5, 1, 6)
