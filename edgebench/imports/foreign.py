@@ -35,8 +35,12 @@ class Source:
     opened: dict[str, str] = field(default_factory=dict)
 
     def open(self, path: Path) -> str:
-        """Read a file of the folder; what was read is part of the import's hash."""
-        text = path.read_text("utf-8", "replace")
+        """Read a file of the folder; what was read is part of the import's hash. Raises StoreError where it cannot be read."""
+        try:
+            text = path.read_text("utf-8", "replace")
+        except OSError as error:
+            fix = "Check its permissions, or import another part of the submission."
+            raise StoreError(f"{path} cannot be read: {error.strerror or error}.", fix) from error
         self.opened[path.as_posix()] = text
         return text
 

@@ -5,11 +5,13 @@ The layout and the words are those of the runner of mlcommons/tiny as found in m
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edgebench.errors import StoreError
 from edgebench.imports.foreign import Source, figure, loaded, number, precision_in, row
 from edgebench.schema import Cell, Result
 
@@ -21,11 +23,11 @@ NETWORKS = {
     "vww": "vww, Visual Wake Words MobileNetV1",
     "sww": "sww, streaming wake word",
 }
-_MEDIAN = re.compile(r"Median throughput is\s+([\d.]+)\s+inf")
-_WINDOW = re.compile(r"# Inferences\s*:\s*(\d+).*?Runtime\s*:\s*([\d.]+)\s*sec", re.DOTALL)
-_TOP1 = re.compile(r"Top-1:\s*([\d.]+)\s*%")
-_AUC = re.compile(r"AUC:\s*([\d.]+)")
-_ENERGY = re.compile(r"Median energy cost is\s+([\d.]+)\s+uJ/inf")
+_MEDIAN = re.compile(r"Median throughput is\s+(\S+)\s+inf")
+_WINDOW = re.compile(r"# Inferences\s*:\s*(\S+).*?Runtime\s*:\s*(\S+)\s*sec", re.DOTALL)
+_TOP1 = re.compile(r"Top-1:\s*([^\s%]+)\s*%")
+_AUC = re.compile(r"AUC:\s*(\S+)")
+_ENERGY = re.compile(r"Median energy cost is\s+(\S+)\s+uJ/inf")
 
 
 def recognizes(source: Source) -> bool:
@@ -53,9 +55,11 @@ def _row(source: Source, path: Path, text: str) -> Result:
     said += f", {facts.get('Division') or division or 'division not named'}"
     said += f", {system or source.path.name}"
     median, found = _MEDIAN.search(text), []
-    throughput = number(median[1]) if median else None
-    windows = [float(seconds) / int(n) for n, seconds in _WINDOW.findall(text) if int(n) and float(seconds) > 0]
-    if throughput:
+    windows = [
+        _told(path, w, 2, "a runtime") / _told(path, w, 1, "a number of inferences") for w in _WINDOW.finditer(text)
+    ]
+    if median:
+        throughput = _told(path, median, 1, "a throughput")
         why = f"{said}; 1 / median throughput of {len(windows) or 'its'} windows"
         found = [
             figure("latency", "s", 1 / throughput, why, samples=windows),
@@ -76,6 +80,18 @@ def _row(source: Source, path: Path, text: str) -> Result:
         "clock": facts.get("Processor(s) Frequencies"), "accelerator": facts.get("Accelerator"),
     }  # fmt: skip
     return row(cell, found, source=said, effective=effective)
+
+
+def _told(path: Path, found: re.Match[str], group: int, what: str, most: float = math.inf) -> float:
+    """A number above zero and at most `most`. Raises StoreError, which names the line, for any other and for what is none."""
+    value = number(found[group])
+    if value is None or not 0 < value <= most:
+        line = found.string.count("\n", 0, found.start(group)) + 1
+        raise StoreError(
+            f'Line {line} of {path} holds "{found[group]}", which cannot be {what}.',
+            "Mend that line by the submission's own results, and import it again.",
+        )
+    return value
 
 
 def _at(path: Path, up: int) -> str:
@@ -106,14 +122,20 @@ def _system(source: Source, path: Path, system: str) -> dict[str, Any]:
 
 def _beside(source: Source, path: Path, said: str) -> list[Any]:
     """Accuracy and energy, from the folders beside `performance`. AUC is a metric of its own: it is no share of right answers."""
-    out = []
+    out: list[Any] = []
     accuracy, energy = (path.parent.parent / kind / "results.txt" for kind in ("accuracy", "energy"))
-    if path.parent.name == "performance" and accuracy.is_file():
+    if path.parent.name != "performance":
+        return out
+    if accuracy.is_file():
         text = source.open(accuracy)
         if top := _TOP1.search(text):
-            out.append(figure("accuracy", "1", float(top[1]) / 100, f"{said}; top-1 of its accuracy run"))
+            share = _told(accuracy, top, 1, "an accuracy in percent", most=100) / 100
+            out.append(figure("accuracy", "1", share, f"{said}; top-1 of its accuracy run"))
         if auc := _AUC.search(text):
-            out.append(figure("auc", "1", float(auc[1]), f"{said}; AUC of its accuracy run"))
-    if path.parent.name == "performance" and energy.is_file() and (cost := _ENERGY.search(source.open(energy))):
-        out.append(figure("energy_board", "J", float(cost[1]) / 1e6, f"{said}; median of its energy run"))
+            out.append(
+                figure("auc", "1", _told(accuracy, auc, 1, "an AUC", most=1), f"{said}; AUC of its accuracy run")
+            )
+    if energy.is_file() and (cost := _ENERGY.search(source.open(energy))):
+        joules = _told(energy, cost, 1, "an energy") / 1e6
+        out.append(figure("energy_board", "J", joules, f"{said}; median of its energy run"))
     return out

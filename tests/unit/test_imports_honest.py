@@ -10,6 +10,7 @@ from test_imports_formats import TINY_PERFORMANCE
 
 from edgebench import imports
 from edgebench.cli import cli
+from edgebench.decide.rows import energy_scope, rows
 from edgebench.errors import StoreError
 from edgebench.imports.foreign import precision_in
 from edgebench.report.columns import NAMES
@@ -78,3 +79,44 @@ def test_who_submitted_is_read_from_the_path(tmp_path: Path) -> None:
     latency = imports.read(path).results[0].get("latency")
     assert latency is not None
     assert latency.source.startswith("MLPerf Tiny, ACME, closed, BOARD")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "problem"),
+    [
+        (
+            "performance",
+            "# Inferences : 100\nRuntime : 1.2.3 sec.\nMedian throughput is 6.0 inf./sec.\n",
+            'Line 2 of .*"1.2.3"',
+        ),
+        ("performance", "# Inferences : 0\nRuntime : 1.2 sec.\nMedian throughput is 6.0 inf./sec.\n", 'Line 1 .*"0"'),
+        ("performance", "\n\nMedian throughput is 6.0x0 inf./sec.\n", 'Line 3 .*"6.0x0".*throughput'),
+        (
+            "accuracy",
+            "\nulp-mlperf: Top-1: 188.5%\n",
+            'Line 2 of .*accuracy/results.txt holds "188.5".*accuracy in percent',
+        ),
+        ("accuracy", "Top-1: 8.8.5 %\n", 'Line 1 .*"8.8.5"'),
+        ("accuracy", "AUC: 1.98\n", 'Line 1 .*"1.98".*AUC'),
+        ("energy", "Median energy cost is nan uJ/inf.\n", 'Line 1 .*"nan".*energy'),
+        ("energy", "Median energy cost is -4 uJ/inf.\n", 'Line 1 .*"-4".*energy'),
+    ],
+)
+def test_a_number_of_a_submission_that_cannot_be_is_refused_with_its_line(
+    tmp_path: Path, kind: str, text: str, problem: str
+) -> None:
+    base = tmp_path / "closed/ACME/results/BOARD/ic"
+    written(base, "Median throughput is 6.000 inf./sec.\n", "performance/results.txt")
+    written(base, text, f"{kind}/results.txt")
+    with pytest.raises(StoreError, match=problem):
+        imports.read(tmp_path)
+
+
+def test_a_choice_by_energy_counts_that_of_a_submission(tmp_path: Path) -> None:
+    base = tmp_path / "closed/ACME/results/BOARD/ic"
+    written(base, "Median throughput is 6.000 inf./sec.\n", "performance/results.txt")
+    written(base, "Median energy cost is 6919.375 uJ/inf.\n", "energy/results.txt")
+    results = imports.read(tmp_path).results
+    assert energy_scope(results) == "board"
+    (row,) = rows(imports.run_of(imports.read(tmp_path), started="20261128T000000Z"), results, energy_scope(results))
+    assert row.figures["energy"].value == pytest.approx(6919.375e-6)
