@@ -37,6 +37,7 @@ class Ensemble:
 
     def __init__(self, job: Job, earlier: Iterable[Mapping[str, Any]], emit: Emit) -> None:
         self.job, self.protocol, self.emit = job, job.protocol, emit
+        self.began = measure.monotonic()
         self.random = random.Random(job.protocol.seed)
         self.watch = Watch(job.care)
         threads = max((w.cell.threads for w in job.work), default=1)

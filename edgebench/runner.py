@@ -63,6 +63,8 @@ class Prepared:
     data: Any = None
     own_data: Mapping[str, Any] = field(default_factory=dict)
     """By their names, the data of the recipes that bring some."""
+    began: float = field(default_factory=measure.monotonic)
+    """When the checking of the plan began: from then on its budget is spent."""
 
 
 def cache_folder() -> Path:
@@ -82,6 +84,7 @@ def recipe_precision(recipe: Recipe) -> str | None:
 
 def prepare(plan: Plan, device: Device) -> Prepared:
     """Check everything that the user gave. Raises EdgebenchError; writes nothing."""
+    began = measure.monotonic()
     _check_cache()
     backends = {name: plugins.backend(name) for name in plan.backends}
     if device.profile.transport == "local":
@@ -107,7 +110,8 @@ def prepare(plan: Plan, device: Device) -> Prepared:
         data = load(plan.data, plan.data_options, Path(plan.base))
         own = _check_networks(plan, data)
     device.furnish(backends, cache_folder())
-    return Prepared(plan=plan, device=device, squares=expand(device.processor()), data=data, own_data=own)
+    squares = expand(device.processor())
+    return Prepared(plan=plan, device=device, squares=squares, data=data, own_data=own, began=began)
 
 
 def _check_networks(plan: Plan, data: Any) -> dict[str, Any]:
@@ -327,6 +331,7 @@ def _measure(folder: RunFolder, prepared: Prepared, works: Sequence[Work], progr
         metrics=tuple(dict.fromkeys((*METRICS, *prepared.plan.metrics))),
         protocol=replace(prepared.plan.protocol, sensors=device.profile.sensors),
         care=device.profile.care,
+        spent_seconds=measure.monotonic() - prepared.began,
     )
     wanted = {w.cell.id for w in works} | {w.baseline for w in works}
     earlier = (record for record in folder.samples() if record.get("cell") in wanted)

@@ -18,6 +18,8 @@ from edgebench.track import Track
 
 SETTLE_STEP, SETTLE_CAP = 0.01, 0.1
 RETRY_PAUSE = 2.0
+LEAST_SHARE = 1 / 3
+"""Of a run's budget: the timed generations may have so much, whatever compressing and checking took."""
 
 
 class Sampling:
@@ -25,13 +27,12 @@ class Sampling:
 
     def __init__(self, ensemble: Ensemble, noisy: Callable[[], Sequence[Track]]) -> None:
         self.ensemble, self.protocol, self._noisy = ensemble, ensemble.protocol, noisy
-        self._started = measure.monotonic()
-        self._until = math.inf
+        self._until = self._deadline = math.inf
         self._blocks_left = 0
 
     def run(self) -> None:
         """Attempt 0 of every block, then the noisy cells again while there are attempts and time."""
-        self._started = measure.monotonic()
+        self._deadline = self._end()
         cut = [[self.ensemble.tracks[cell] for cell in block] for block in self._cut()]
         for number, block in enumerate(cut):
             self._blocks_left = sum(map(bool, cut[number + 1 :]))
@@ -101,9 +102,7 @@ class Sampling:
             needed = max(needed, done * (widest / p.half_width) ** 2)
         left = min(max(needed, done + 1), p.most_generations) - done + self._blocks_left * p.least_generations
         estimate = left * seconds
-        if p.budget_seconds is not None:
-            estimate = min(estimate, p.budget_seconds - (measure.monotonic() - self._started))
-        self.ensemble.left_s = max(0.0, estimate)
+        self.ensemble.left_s = max(0.0, min(estimate, self._deadline - measure.monotonic()))
 
     def _half_width(self, track: Track) -> float | None:
         rung = figures.rung_of(self.ensemble.environment)
@@ -121,8 +120,15 @@ class Sampling:
 
     def _share(self, others: int) -> float:
         """Until when a block may take, so that each of the others after it can have as much of the budget as it had."""
-        budget, now = self.protocol.budget_seconds, measure.monotonic()
-        return math.inf if budget is None else now + (self._started + budget - now) / (others + 1)
+        now = measure.monotonic()
+        return now + (self._deadline - now) / (others + 1)
+
+    def _end(self) -> float:
+        """When the budget of the whole run is spent; what came before may not leave too little to measure anything."""
+        budget, ensemble = self.protocol.budget_seconds, self.ensemble
+        if budget is None:
+            return math.inf
+        return max(ensemble.began + budget - ensemble.job.spent_seconds, measure.monotonic() + LEAST_SHARE * budget)
 
     def _time_left(self, needed: float = 0.0) -> bool:
         return measure.monotonic() + needed <= self._until

@@ -286,6 +286,8 @@ class Job:
     metrics: tuple[str, ...] = ()
     protocol: Protocol = Protocol()
     care: Care = Care()
+    spent_seconds: float = 0.0
+    """Of the protocol's budget: what the host has used up before it sent the job."""
     schema: int = SCHEMA
 
 

@@ -74,7 +74,7 @@ def measuring(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="Two short generations: seconds, at a lower trust.",
             ),
             click.option("--precise", is_flag=True, help="Until every ratio is known to 1 %."),
-            click.option("--budget", metavar="TIME", help='Time for measuring, like "5m".'),
+            click.option("--budget", metavar="TIME", help='Time for the whole run, like "5m".'),
             click.option(
                 "--results",
                 default="results",

@@ -18,14 +18,15 @@ from edgebench.schema import DEFAULT
 class Counted(Sampling):
     """Generations that take a second each and tell ratios that never become narrow, but those of the block "a"."""
 
-    def __init__(self, names: str, budget: float, easy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, names: str, budget: float, easy: str, monkeypatch: pytest.MonkeyPatch, spent: float = 0) -> None:
         self.now, self.easy, self.made = 0.0, easy, dict.fromkeys(names, 0)
         monkeypatch.setattr(measure, "monotonic", lambda: self.now)
         tracks = {n: SimpleNamespace(id=n, work=SimpleNamespace(baseline=n)) for n in names}
         protocol = replace(DEFAULT, budget_seconds=budget, attempts=1, most_generations=1000, cell_seconds=1e9)
         ensemble = SimpleNamespace(
-            tracks=tracks, alive=list(tracks.values()), protocol=protocol, still=list, left_s=0.0
-        )
+            tracks=tracks, alive=list(tracks.values()), protocol=protocol, still=list, left_s=0.0,
+            began=self.now, job=SimpleNamespace(spent_seconds=spent),
+        )  # fmt: skip
         super().__init__(cast(Ensemble, ensemble), list)
 
     def _cut(self) -> list[list[str]]:
@@ -56,6 +57,15 @@ def test_no_block_takes_the_time_of_those_after_it(
     sampling = Counted("abc", budget=30.0, easy=easy, monkeypatch=monkeypatch)
     sampling.run()
     assert sampling.made == made
+
+
+@pytest.mark.parametrize(("spent", "made"), [(10.0, 20), (18.0, 12), (29.0, 10), (500.0, 10)])
+def test_what_came_before_is_of_the_budget_but_a_third_is_for_measuring(
+    spent: float, made: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampling = Counted("a", budget=30.0, easy="", monkeypatch=monkeypatch, spent=spent)
+    sampling.run()
+    assert sampling.made == {"a": made}
 
 
 def test_only_a_cell_whose_slices_disagree_is_given_more_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
