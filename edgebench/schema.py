@@ -297,13 +297,15 @@ NEVER_NEGATIVE = {"size", "memory_peak", "memory_total"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """A two-sided interval at `confidence` (0.95 = 95 %)."""
+    """A two-sided interval at `confidence` (0.95 = 95 %). Its ends are finite; ValueError otherwise."""
 
     low: float
     high: float
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.low, self.high, self.confidence))):
+            raise ValueError(f"an interval must be finite, not from {self.low} to {self.high} at {self.confidence}")
         if self.low > self.high:
             raise ValueError(f"an interval goes from low to high, not from {self.low} to {self.high}")
 
@@ -330,6 +332,8 @@ class Measurement:
         if not (self.metric and self.unit and self.phase and self.source):
             lacking = next(name for name in ("metric", "unit", "phase", "source") if not getattr(self, name))
             raise ValueError(f"a measurement needs its {lacking}")
+        if not all(map(math.isfinite, self.samples)):
+            raise ValueError(f"{self.metric}: samples must be finite, and one is not")
         if self.value is None:
             return
         if not math.isfinite(self.value):

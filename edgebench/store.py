@@ -65,7 +65,7 @@ class RunFolder:
             try:
                 if isinstance(data, dict) and data.get("environment") == same:
                     data["environment"] = same  # row after row comes from one machine: its facts are kept once
-                result = from_json(Result, json.loads(line) if data is None else data)
+                result = from_json(Result, _loaded(line) if data is None else data)
                 same = result.environment
             except (ValueError, StoreError) as error:
                 why = error.problem if isinstance(error, StoreError) else f"{error}."
@@ -77,9 +77,15 @@ class RunFolder:
         return tuple(found.values())
 
     def samples(self) -> Iterator[dict[str, Any]]:
-        """Every raw record that was written whole, in the order they were added."""
-        for _, text in _whole_members(self.path / SAMPLES):
-            yield json.loads(text)
+        """Every raw record that was written whole, in the order they were added. Raises StoreError for a damaged one."""
+        for number, (_, text) in enumerate(_whole_members(self.path / SAMPLES), start=1):
+            try:
+                yield dict(_loaded(text))
+            except (ValueError, TypeError) as error:
+                raise StoreError(
+                    f"Record {number} of {self.path / SAMPLES} is damaged: {error}.",
+                    f"Restore that file from a copy, or move it away: the figures of {RESULTS} stand without it.",
+                ) from error
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the folder in one step: a reader sees the old text or the new, never half of it."""
@@ -121,11 +127,20 @@ def _parsed(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes, Any]]:
     numbered = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
     while some := list(itertools.islice(numbered, TOGETHER)):
         try:
-            values = json.loads(b"[" + b",".join(line for _, line in some) + b"]")
+            values = _loaded(b"[" + b",".join(line for _, line in some) + b"]")
         except ValueError:
             values = []
         whole = len(values) == len(some)
         yield from ((number, line, values[i] if whole else None) for i, (number, line) in enumerate(some))
+
+
+def _loaded(text: bytes) -> Any:
+    """The value of a JSON text. ValueError for what is none, and for NaN and Infinity, which Python would take."""
+    return json.loads(text, parse_constant=_refuse)
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no number that JSON has")
 
 
 def create(root: Path, run: Run) -> RunFolder:
@@ -163,7 +178,7 @@ def open_run(path: Path) -> RunFolder:
             raise StoreError(f"{path} is not a results folder: it has no {RUN}.", fix)
         text = (path / RUN).read_bytes()
     try:
-        data = json.loads(text)
+        data = _loaded(text)
     except ValueError as error:
         fix = "Restore it from a copy, or measure again with: edgebench run"
         raise StoreError(f"{path / RUN} is damaged: {error}.", fix) from error

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from edgebench import stats
-from edgebench.decide.finite import ends
+from edgebench.decide.bounds import ends
 from edgebench.metrics.latency import timed
 from edgebench.metrics.paired import Right, answers, counts
 from edgebench.schema import Measurement

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from edgebench import environment, stats, store
+from edgebench.decide.bounds import ends
 from edgebench.decide.change import LEAST, change_points
-from edgebench.decide.finite import ends
 from edgebench.errors import EdgebenchError, StoreError, did_you_mean
 from edgebench.report import text
 from edgebench.schema import SCHEMA, Options, Result, Run

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgebench import stats, suites
 from edgebench.decide.answers import Right, accuracy_drop
-from edgebench.decide.finite import ends, positive_samples
+from edgebench.decide.bounds import ends, positive_samples
 from edgebench.report.columns import options_text
 from edgebench.report.text import plain
 from edgebench.schema import Grade, Measurement, Result, Run

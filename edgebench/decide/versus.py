@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from edgebench import stats
 from edgebench.decide.answers import Right, accuracy_drop, counts
-from edgebench.decide.finite import ends, positive_samples
+from edgebench.decide.bounds import ends, positive_samples
 from edgebench.decide.rows import memory_reach
 from edgebench.schema import Measurement
 from edgebench.stats import Estimate

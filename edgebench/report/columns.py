@@ -175,11 +175,8 @@ def _repeating(result: Result) -> tuple[str, ...]:
 
 
 def _ends(m: Measurement) -> tuple[float, float] | tuple[()]:
-    """Of its interval, if that has any: records of others may hold what is no number."""
     found = interval_of(m)
-    if found is None or not (math.isfinite(found.low) and math.isfinite(found.high)):
-        return ()
-    return found.low, found.high
+    return (found.low, found.high) if found else ()
 
 
 LOPSIDED = 0.125

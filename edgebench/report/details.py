@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from edgebench.metrics.latency import interval_of
 from edgebench.report import text
 from edgebench.report.columns import FIGURES, mark, shorten
@@ -28,8 +26,7 @@ def _line(m: Measurement) -> Details:
     title = TITLES.get(m.metric, plain(m.metric.replace("_", " ")))
     figure = MISSING if m.value is None else show(m, m.value) + mark(m)
     interval = MISSING
-    found = interval_of(m)
-    if found and math.isfinite(found.low) and math.isfinite(found.high):
+    if found := interval_of(m):
         ends = f"{show(m, found.low)} to {show(m, found.high)}"
         interval = f"{ends} ({text.percent(found.confidence, 0)})"
     samples = f"{m.grade}, n {m.n}" if m.n else m.grade

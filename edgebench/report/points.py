@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from edgebench.metrics.latency import interval_of
@@ -23,6 +22,6 @@ def point(m: Measurement | None) -> Point | None:
     if m is None or m.value is None:
         return None
     value, ends = m.value, interval_of(m)
-    if ends is None or not (math.isfinite(ends.low) and math.isfinite(ends.high)):
+    if ends is None:
         return Point(value=value, low=value, high=value)
     return Point(value=value, low=min(ends.low, value), high=max(ends.high, value))

@@ -95,9 +95,15 @@ def test_a_figure_without_unit_phase_or_source_cannot_be_made(missing: str) -> N
         Measurement(**fields)  # type: ignore[arg-type]
 
 
-def test_a_figure_is_finite() -> None:
-    with pytest.raises(ValueError, match="finite"):
-        Measurement(metric="latency", unit="s", phase="steady", source="clock", value=float("nan"))
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])
+def test_a_figure_its_samples_and_its_interval_are_finite(odd: float) -> None:
+    data = {"metric": "x", "unit": "1", "phase": "steady", "source": "clock", "value": 1.0}
+    for part in ({"value": odd}, {"samples": [1.0, odd]}, {"interval": {"low": 1.0, "high": odd}}):
+        with pytest.raises(StoreError, match=r"cannot be read: .*finite"):
+            from_json(Measurement, {**data, **part})
+    for ends in ({"low": odd, "high": 1.0}, {"low": 0.0, "high": 1.0, "confidence": odd}):
+        with pytest.raises(ValueError, match="finite"):
+            Interval(**ends)
 
 
 def test_cells_that_differ_only_in_options_have_other_ids() -> None:

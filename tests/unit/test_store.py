@@ -338,6 +338,26 @@ def test_a_damaged_line_in_the_middle_is_named(folder: store.RunFolder) -> None:
         folder.results()
 
 
+@pytest.mark.parametrize("odd", [b"NaN", b"Infinity", b"-Infinity"])
+def test_a_number_that_json_has_not_is_a_damaged_line(folder: store.RunFolder, odd: bytes) -> None:
+    folder.append(result(1))
+    file = folder.path / "results.jsonl"
+    line = b'{"cell":{"model":"m","recipe":"r","backend":"b","device":"d"},"status":"ok","noise":{"drift":%s}}\n' % odd
+    file.write_bytes(file.read_bytes() + line)
+    with pytest.raises(StoreError, match=rf"Line 2 of .* is damaged: {odd.decode()} is no number"):
+        folder.results()
+
+
+@pytest.mark.parametrize("text", [b"{", b"3", b'{"wall_ns":[NaN]}', b"\xff"])
+def test_a_damaged_raw_record_is_named(folder: store.RunFolder, text: bytes) -> None:
+    folder.append_samples({"n": 1})
+    file = folder.path / "samples.jsonl.gz"
+    file.write_bytes(file.read_bytes() + gzip.compress(text))
+    with pytest.raises(StoreError, match=r"Record 2 of .*samples\.jsonl\.gz is damaged") as refused:
+        list(folder.samples())
+    assert "results.jsonl" in refused.value.fix
+
+
 def test_of_many_lines_the_damaged_one_is_named(folder: store.RunFolder) -> None:
     line = b'{"cell":{"model":"m","recipe":"r%d","backend":"b","device":"d"},"status":"ok"}\n'
     lines = [line % i for i in range(2 * store.TOGETHER + 50)]
