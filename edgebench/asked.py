@@ -84,5 +84,7 @@ def shapes_of(texts: Sequence[str]) -> dict[str, list[int]]:
             raise PlanError(
                 f'"{text}" is not a shape.', "Write the input's name and its shape: --shape input=1x3x224x224."
             )
+        if name in out:
+            raise PlanError(f'Two shapes are given for "{name}".', "Give each input one --shape.")
         out[name] = dims
     return out

@@ -55,7 +55,7 @@ def check_shapes(path: Path, specs: Sequence[TensorSpec], shapes: Shapes, batche
                 did_you_mean(name, [spec.name for spec in specs]),
             )
     for spec in specs:
-        shape = _drawn(path, spec, shapes.get(spec.name))
+        shape = _drawn(path, spec, shapes.get(spec.name), batches)
         size = max(batches) * count * math.prod(shape[1:]) * _width(spec.dtype)
         if size > MOST_BYTES:
             raise DataError(
@@ -64,16 +64,17 @@ def check_shapes(path: Path, specs: Sequence[TensorSpec], shapes: Shapes, batche
             )
 
 
-def _drawn(path: Path, spec: TensorSpec, given: Sequence[int] | None) -> list[int]:
+def _drawn(path: Path, spec: TensorSpec, given: Sequence[int] | None, batches: Sequence[int]) -> list[int]:
     """The shape of what is drawn for an input."""
     if given is None:
         if None in spec.shape[1:]:
-            said = "x".join(str(size or 8) for size in (1, *spec.shape[1:]))
             raise DataError(
                 f'Input "{spec.name}" has free axes: {layouts.shown(spec.shape)}.',
-                f"Say its shape: --shape {spec.name}={said}, for example.",
+                f"Say its shape: --shape {layouts.typed(spec.name, [None, *spec.shape[1:]])}, for example.",
             )
         return [size or 1 for size in spec.shape]
+    if spec.shape == (1,):
+        return list(given)  # an ncnn file does not say how many axes there are
     same = len(given) == len(spec.shape)
     if not same or any(w not in (None, g) for w, g in zip(spec.shape[1:], given[1:], strict=True)):
         raise PlanError(
@@ -81,11 +82,20 @@ def _drawn(path: Path, spec: TensorSpec, given: Sequence[int] | None) -> list[in
             f"and --shape says {layouts.shown(given)}.",
             "Give numbers for its free axes alone, and as many axes as it has.",
         )
+    if given[0] not in (1, *batches):  # 1 stands for a sample
+        raise PlanError(
+            f"--shape {layouts.typed(spec.name, given)} says a batch of {given[0]}, and {_counted(batches)} is measured.",
+            f"Write --shape {layouts.typed(spec.name, [1, *given[1:]])}, and ask for the batch with --batch {given[0]}.",
+        )
     return list(given)
 
 
+def _counted(batches: Sequence[int]) -> str:
+    return " and ".join(map(str, batches))
+
+
 def check_arrays(path: Path, specs: Sequence[TensorSpec], arrays: Mapping[str, Any]) -> None:
-    """Raise DataError where the arrays are not the network's inputs, by name or by shape.
+    """Raise DataError where the arrays are not the network's inputs, by name, by shape or by type.
 
     The one input of a network may be called what inputs are called everywhere (`COMMON`); any other name is a mistake.
     """
@@ -108,6 +118,57 @@ def check_arrays(path: Path, specs: Sequence[TensorSpec], arrays: Mapping[str, A
                 f"and the data has {layouts.shown(found)}.",
                 "Give data of the network's shape, or a network for data of this shape.",
             )
+        _check_type(path, spec, name.removeprefix("input:"), str(arrays[name].dtype))
+
+
+def _check_type(path: Path, spec: TensorSpec, name: str, found: str) -> None:
+    if found == spec.dtype or spec.dtype.startswith(("bfloat", "float8")):  # an .npz cannot hold those
+        return
+    raise DataError(
+        f'Input "{spec.name}" of {path.name} is {spec.dtype}, and the data has {found}.',
+        f'Save it in the type of the network: {name}.astype("{spec.dtype}").',
+    )
+
+
+def check_numbers(arrays: Mapping[str, Any]) -> None:
+    """Raise DataError for inputs that no network can judge: texts and the like, NaN, infinity.
+
+    Minus infinity is let through: attention masks are made of it.
+    """
+    import numpy as np
+
+    for key, array in arrays.items():
+        name = key.removeprefix("input:")
+        if not key.startswith("input:"):
+            continue
+        if array.dtype.kind not in "fiubV":  # V: the small floats of ml_dtypes
+            raise DataError(
+                f'Input "{name}" of the data is of type {array.dtype}, and networks take numbers.',
+                "Save numbers: what the network's own pre-processing makes.",
+            )
+        if array.dtype.kind != "f":
+            continue
+        wrong = (np.isnan(array) | np.isposinf(array)).reshape(len(array), -1).any(axis=1)
+        if wrong.any():
+            raise DataError(
+                f'Input "{name}" of the data holds NaN or infinity in {wrong.sum()} of {len(wrong)} samples, '
+                f"first in sample {wrong.argmax()}.",
+                "Leave these samples out, or mend them.",
+            )
+
+
+def check_labels(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], labels: Any) -> None:
+    """Raise DataError for labels that the first output has no class for, where the file says how many it has."""
+    shape = outputs[0].shape
+    batches = {None, *(spec.shape[0] for spec in inputs if spec.shape)}
+    if len(shape) < 2 or None in shape[1:] or shape[0] not in batches:
+        return
+    classes, most = math.prod(size or 0 for size in shape[1:]), int(labels.max(initial=0))
+    if most >= classes:
+        raise DataError(
+            f"The labels of the data go up to {most}, and {path.name} has {classes} classes, from 0 to {classes - 1}.",
+            "Number the classes from 0 as the network does, or leave the labels out.",
+        )
 
 
 def _named(names: Sequence[str]) -> str:

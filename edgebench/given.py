@@ -25,12 +25,14 @@ SCALED = ("tflite",)
 def read(plan: Plan) -> Arrays | None:
     """The arrays of a plan for a ready file; None for random ones, which each worker draws. Raises DataError, ModelError."""
     path, against = Path(plan.base, plan.model.source), plan.data_options.get("against")
-    specs = ready.inputs_of(path)
+    network = ready.network_of(path)
+    specs = network.inputs if network else ()
     known = specs if ready.format_of(path) == "onnx" else ()  # others say how they are fed when a runtime opens them
     fitting.check_inputs(path, known, plan.batches)
     if plan.data == "random":
         options = plan.data_options
-        fitting.check_shapes(path, known, options.get("shapes", {}), plan.batches, int(options.get("count", 16)))
+        if specs:  # else a worker says what does not fit, once its runtime has opened the file
+            fitting.check_shapes(path, specs, options.get("shapes", {}), plan.batches, int(options.get("count", 16)))
         if not against:
             return None
         arrays = drawn(path, specs, plan)
@@ -39,8 +41,11 @@ def read(plan: Plan) -> Arrays | None:
     else:
         arrays = pictures(plan, specs, path)
     layouts.check_layout(path, specs, arrays)
+    fitting.check_numbers(arrays)
     if known:
         fitting.check_arrays(path, known, arrays)
+    if network and "labels" in arrays:
+        fitting.check_labels(path, network.inputs, network.outputs, arrays["labels"])
     if against:
         arrays |= answers(Path(plan.base, against), arrays)
     return arrays
@@ -78,9 +83,9 @@ def drawn(path: Path, specs: Sequence[TensorSpec], plan: Plan) -> Arrays:
     for spec in specs:
         shape = list(shapes.get(spec.name) or spec.shape)
         if not shape or any(size is None for size in shape[1:]):
-            said = "x".join(str(size or 8) for size in (1, *spec.shape[1:]))
+            said = layouts.typed(spec.name, [None, *spec.shape[1:]])
             raise DataError(
-                f'Input "{spec.name}" has free axes: {list(spec.shape)}.', f"Say its shape: --shape {spec.name}={said}."
+                f'Input "{spec.name}" has free axes: {list(spec.shape)}.', f"Say its shape: --shape {said}."
             )
         shape[0] = max(plan.batches) * count
         dtype = np.dtype(spec.dtype)
@@ -95,6 +100,8 @@ def from_npz(path: Path, specs: Sequence[TensorSpec]) -> Arrays:
     """Inputs by name and `labels`; or a data set's own x_eval and y_eval. Raises DataError."""
     import numpy as np
 
+    if not path.exists():
+        raise DataError(f"There is no file {path}.", "Check the path.")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -245,7 +252,14 @@ def sample_shape(shapes: Mapping[str, Sequence[int]], entry: str) -> list[int]:
             f"{entry} is a network without data, so the shape of its input is not known.",
             "Say it: --shape input=1x3x224x224, or give samples with --data.",
         )
-    return list(next(iter(shapes.values())))[1:]
+    [(name, shape)] = shapes.items()
+    if shape[0] != 1:
+        one, many = (layouts.typed(name, [first, *shape[1:]]) for first in (1, shape[0]))
+        raise PlanError(
+            f"--shape is that of one sample, and {many} has {shape[0]}.",
+            f"Write --shape {one}; a batch is asked for when the network is measured: --batch {shape[0]}.",
+        )
+    return list(shape)[1:]
 
 
 def picture_options(texts: Sequence[str]) -> dict[str, Any]:

@@ -35,6 +35,11 @@ def shown(shape: Sequence[int | None]) -> str:
                       for axis, size in enumerate(shape))  # fmt: skip
 
 
+def typed(name: str, shape: Sequence[int | None]) -> str:
+    """`input=1x3x224x224`, as --shape takes it; a free axis is 1 at the front and 8 elsewhere, for an example."""
+    return f"{name}={'x'.join(str(size or (8 if axis else 1)) for axis, size in enumerate(shape))}"
+
+
 def layout_of(spec: TensorSpec, shape: Sequence[int]) -> str:
     """The layout that the network wants where an array is in the other one: "NCHW" or "NHWC"; "" where it fits or cannot."""
     wanted, found = spec.shape[1:], tuple(shape[1:])

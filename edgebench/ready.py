@@ -202,20 +202,24 @@ def own_batch(inputs: Sequence[TensorSpec]) -> int:
     return next(iter(fixed)) or 1 if len(fixed) == 1 else 1
 
 
+def network_of(path: Path) -> inspect.Network | None:
+    """What a model file says of itself; None where that cannot be had before a runtime opens it."""
+    try:
+        return inspect.look(path, format_of(path))
+    except (MissingRuntime, UnknownKind):
+        return None
+
+
 def inputs_of(path: Path) -> tuple[TensorSpec, ...]:
     """The inputs of a model file as it says them itself; () where that cannot be had before a runtime opens it."""
-    try:
-        return inspect.look(path, format_of(path)).inputs
-    except (MissingRuntime, UnknownKind):
-        return ()
+    network = network_of(path)
+    return network.inputs if network else ()
 
 
 def own_precision(path: Path, backends: Sequence[str]) -> str:
     """The float precision to ask for: fp16 or bf16 where the file is made of it and every runtime has that, else fp32."""
-    try:
-        found = inspect.look(path, format_of(path)).precision()
-    except (MissingRuntime, UnknownKind):
-        return "fp32"
+    network = network_of(path)
+    found = network.precision() if network else "fp32"
     has = all(found in plugins.backend(name).precisions for name in backends)
     return found if found in ("fp16", "bf16") and has else "fp32"
 

@@ -185,6 +185,10 @@ def test_damaged_model_files(warm: Edgebench, tmp_path: Path, tiny_onnx: Path, d
         (("x", (4, 3, 9, 9)), [], ["N x 1 x 32 x 32", "4 x 3 x 9 x 9"]),
         (("q", (4, 1, 32, 32)), [], ['wants "x"', '"q"']),
         (None, ["--shape", "q=1x1x32x32"], ["no input 'q'"]),
+        (None, ["--shape", "x=8x1x32x32"], ["says a batch of 8", "--batch 8"]),
+        (None, ["--shape", "x=1x1x32x32", "--shape", "x=1x1x8x8"], ['Two shapes are given for "x"']),
+        (None, ["--data", "gone.npz"], ["There is no file", "gone.npz", "Check the path"]),
+        (("x", (4, 1, 32, 32), 10), [], ["labels of the data go up to 10", "10 classes, from 0 to 9"]),
         (None, ["--threads", "9999"], ["9999 threads were asked for"]),
     ],
 )
@@ -192,7 +196,7 @@ def test_what_a_ready_model_cannot_be_fed_is_refused_before_anything_is_measured
     warm: Edgebench,
     tmp_path: Path,
     tiny_onnx: Path,
-    array: tuple[str, tuple[int, ...]] | None,
+    array: tuple[Any, ...] | None,
     options: list[str],
     words: list[str],
 ) -> None:
@@ -200,7 +204,9 @@ def test_what_a_ready_model_cannot_be_fed_is_refused_before_anything_is_measured
 
     given = []
     if array:
-        np.savez(tmp_path / "d.npz", **{array[0]: np.zeros(array[1], np.float32)})
+        name, shape, *label = array
+        labels = {"labels": np.repeat(label, shape[0])} if label else {}
+        np.savez(tmp_path / "d.npz", **{name: np.zeros(shape, np.float32)}, **labels)
         given = ["--data", "d.npz"]
     done = warm("bench", tiny_onnx, "--backend", "onnxruntime", *given, *options)
     refused(done, *words, folder=tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgebench import entries
-from edgebench.asked import asked_for
+from edgebench.asked import asked_for, shapes_of
 from edgebench.errors import DataError, PlanError
 from edgebench.plan import Plan
 from edgebench.schema import PROTOCOLS, ModelSpec, Options, Protocol, Recipe
@@ -60,6 +60,12 @@ def test_another_runtime_alone_leaves_the_options_of_the_others_behind() -> None
 def test_what_is_no_option_of_a_runtime_is_refused(text: str) -> None:
     with pytest.raises(PlanError, match="is not an option of a runtime"):
         asked_for(plan(Protocol()), options=[text])
+
+
+def test_a_shape_for_each_input_and_one_only() -> None:
+    assert shapes_of(["a=1x2", "b=3"]) == {"a": [1, 2], "b": [3]}
+    with pytest.raises(PlanError, match='Two shapes are given for "a"'):
+        shapes_of(["a=1x2", "a=1x3"])
 
 
 def test_an_entry_that_exits_is_told_and_one_that_is_interrupted_ends_the_run(tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgebench import fitting
+from edgebench import fitting, given, ready
 from edgebench.errors import EdgebenchError
+from edgebench.inspect import Network
 from edgebench.schema import TensorSpec
 
 FILE = Path("m.onnx")
@@ -46,6 +48,7 @@ def test_a_free_batch_and_the_own_batch_are_fed() -> None:
         (spec(None, 3, None, None), {}, "free axes: N x 3 x [?] x [?].*--shape x=1x3x8x8"),
         (spec(None, 3, None), {"x": [1, 3]}, "is N x 3 x [?], and --shape says 1 x 3"),
         (spec(None, 3, None), {"x": [1, 4, 9]}, "--shape says 1 x 4 x 9"),
+        (spec(None, 3, None), {"x": [8, 3, 9]}, "says a batch of 8, and 1 is measured.*x=1x3x9.*--batch 8"),
         (spec(1, 1024, 8192, 8192), {}, "take 4,096 GiB.*smaller"),
     ],
 )
@@ -56,6 +59,8 @@ def test_random_inputs_that_cannot_be_drawn(found: TensorSpec, shapes: Mapping[s
 
 def test_random_inputs_that_can_be_drawn() -> None:
     fitting.check_shapes(FILE, (spec(None, 3, None), spec(1, 2, name="y")), {"x": [1, 3, 9]}, (1,), 16)
+    fitting.check_shapes(FILE, (spec(None, 3, None),), {"x": [8, 3, 9]}, (8,), 16)
+    fitting.check_shapes(FILE, (spec(1),), {"x": [1, 3, 9]}, (1,), 16)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +69,7 @@ def test_random_inputs_that_can_be_drawn() -> None:
         ({"q": np.zeros((4, 8))}, 'wants "x", and the data has "q"'),
         ({"x": np.zeros((4, 9))}, "1 x 8, and the data has 4 x 9"),
         ({"x": np.zeros((4, 8, 1))}, "the data has 4 x 8 x 1"),
+        ({"x": np.zeros((4, 8))}, 'Input "x" of m.onnx is float32, and the data has float64.*astype'),
         ({"x": np.zeros((4, 8)), "z": np.zeros((4, 8))}, 'the data has "x", "z"'),
     ],
 )
@@ -74,8 +80,48 @@ def test_arrays_that_are_not_the_inputs(arrays: Mapping[str, Any], match: str) -
 
 @pytest.mark.parametrize("name", ["pixels", *fitting.COMMON])
 def test_the_only_input_may_have_a_common_name(name: str) -> None:
-    arrays = {f"input:{name}": np.zeros((4, 8)), "labels": np.zeros(4)}
+    arrays = {f"input:{name}": np.zeros((4, 8), np.float32), "labels": np.zeros(4)}
     fitting.check_arrays(FILE, (spec(None, 8, name="pixels"),), arrays)
+
+
+@pytest.mark.parametrize(
+    ("array", "match"),
+    [
+        (
+            np.array([[0], [np.nan], [1]]),
+            'Input "x" of the data holds NaN or infinity in 1 of 3 samples, first in sample 1',
+        ),
+        (np.array([[np.inf], [1]], np.float16), "in 1 of 2 samples"),
+        (np.array([["a"]]), "is of type <U1, and networks take numbers"),
+        (np.array([[1j]]), "is of type complex128"),
+    ],
+)
+def test_samples_that_are_no_numbers(array: Any, match: str) -> None:
+    with pytest.raises(EdgebenchError, match=match):
+        fitting.check_numbers({"input:x": array})
+
+
+def test_minus_infinity_masks() -> None:
+    fitting.check_numbers({"input:mask": np.array([[-np.inf, 0]]), "input:ids": np.array([[1]]), "labels": np.zeros(1)})
+
+
+def test_labels_that_the_network_has_no_class_for() -> None:
+    labels, given = np.array([0, 10]), (spec(None, 8),)
+    with pytest.raises(EdgebenchError, match=r"go up to 10, and m\.onnx has 10 classes, from 0 to 9"):
+        fitting.check_labels(FILE, given, (spec(None, 10),), labels)
+    fitting.check_labels(FILE, given, (spec(None, 11),), labels)
+    fitting.check_labels(FILE, given, (spec(None, None),), labels)  # a worker may find how many there are
+    fitting.check_labels(FILE, given, (spec(3, 2),), labels)  # an axis of its own, no batch
+
+
+def test_the_inputs_of_every_format_are_known_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path("m.tflite")
+    network = Network(path=path, format="tflite", inputs=(spec(1, 8),), outputs=(), tensors={}, nodes=())
+    monkeypatch.setattr(ready, "network_of", lambda path: network)
+    for name, known in (("x", True), ("q", False)):
+        plan = ready.bench_plan(str(path), ("litert",), shapes={name: [1, 8]})
+        with nullcontext() if known else pytest.raises(EdgebenchError, match=r"no input 'q'.*Known: x"):
+            assert given.read(plan) is None
 
 
 def test_far_too_many_threads_are_refused_and_somewhat_too_many_are_a_row() -> None:
