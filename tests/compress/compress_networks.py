@@ -53,6 +53,48 @@ class Transformer(nn.Module):
         return self.head(self.block(self.patch(x).flatten(2).transpose(1, 2)).mean(1))
 
 
+class Encoder(nn.Module):
+    """Patches, torch's own transformer encoder, mean, head; (N, 1, 12, 12) -> (N, 3)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.patch, self.encoder = nn.Conv2d(1, 16, 4, 4), nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(self.patch(x).flatten(2).transpose(1, 2)).mean(1))
+
+
+class Odd(nn.Module):
+    """A stem, two convolutions and a linear layer, with one oddity of real networks; (N, 1, 12, 12) -> (N, 3).
+
+    `tied`: both convolutions share a weight; `twice`: the first runs twice; `counted`: the forward knows how many channels the
+    second has; `read`: it reads the second's weight.
+    """
+
+    def __init__(self, oddity: str = "") -> None:
+        super().__init__()
+        self.oddity = oddity
+        self.stem = nn.Conv2d(1, 16, 3, 2, 1)
+        self.first, self.second = nn.Conv2d(16, 16, 3, 1, 1), nn.Conv2d(16, 16, 3, 1, 1)
+        if oddity == "tied":
+            self.second.weight = self.first.weight
+        self.fc = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(self.stem(x).relu()).relu()
+        if self.oddity == "twice":
+            x = self.first(x).relu()
+        if self.oddity == "read":
+            x = nn.functional.conv2d(x, self.second.weight, self.second.bias, padding=1)
+        else:
+            x = self.second(x).relu()
+        if self.oddity == "counted":
+            x = x.view(-1, 16, 36).mean(2, keepdim=True)
+        return self.fc(x.flatten(2).mean(2))
+
+
 def uneven(model: nn.Module, seed: int = 0) -> nn.Module:
     """The network with channels of very different size, and batch norms that have seen something."""
     torch.manual_seed(seed)

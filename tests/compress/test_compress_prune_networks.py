@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from compress_helpers import context, network, stripes
+from compress_networks import Odd
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -206,3 +207,65 @@ def test_the_shares_of_a_schedule() -> None:
 def test_options_that_make_no_sense_are_refused(options: Any, words: str) -> None:
     with pytest.raises(PlanError, match=words):
         Prune(**options)
+
+
+@pytest.mark.parametrize("budget", [{"macs": 0.5}, {"parameters": 0.5}, {"macs": 0.5, "ranking": "global"}])
+def test_a_layer_whose_width_the_forward_counts_on_is_named(budget: Any) -> None:
+    with pytest.raises(ModelError, match=r'no longer runs .* the layer second: .*keep = "second"'):
+        Prune(**budget).apply(Odd("counted"), context())
+    assert Prune(macs=0.8, keep="second").apply(Odd("counted"), context())(EXAMPLE).shape == (4, 3)
+
+
+def test_what_is_named_beside_an_earlier_keep_joins_it() -> None:
+    with pytest.raises(ModelError, match=r'keep = "stem, second"'):
+        Prune(macs=0.7, keep="stem").apply(Odd("counted"), context())
+
+
+def test_an_lstm_stays_whole_and_what_is_around_it_is_pruned() -> None:
+    class Rows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.mlp = nn.LSTM(12, 16, batch_first=True), nn.Linear(16, 512)
+            self.fc = nn.Linear(512, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.mlp(self.lstm(x[:, 0])[0][:, -1]).relu())  # type: ignore[no-any-return]
+
+    pruned: Any = Prune(parameters=0.5).apply(Rows(), context())
+    assert pruned.lstm.hidden_size == 16
+    assert pruned.mlp.out_features < 400
+
+
+def test_a_layer_that_runs_twice_is_pruned_as_one() -> None:
+    model = Odd("twice")
+    pruned: Any = Prune(macs=0.5).apply(model, context())
+    assert macs(pruned, ONE) == pytest.approx(0.5 * macs(model, ONE), rel=0.02)
+    assert pruned.first.out_channels < 16
+
+
+def test_tied_weights_stay_tied() -> None:
+    with pytest.raises(ModelError, match=r"nothing to prune: .* tied to each other"):
+        Prune(macs=0.5).apply(Odd("tied"), context())
+
+    class More(Odd):
+        def __init__(self) -> None:
+            super().__init__("tied")
+            self.wide, self.fc = nn.Linear(16, 512), nn.Linear(512, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.second(self.first(self.stem(x).relu()).relu())
+            return self.fc(self.wide(x.mean((2, 3))).relu())  # type: ignore[no-any-return]
+
+    pruned: Any = Prune(parameters=0.7).apply(More(), context())
+    assert pruned.first.weight is pruned.second.weight
+    assert pruned.stem.out_channels == 16
+    assert pruned.wide.out_features < 512
+
+
+def test_advice_where_keep_leaves_nothing_or_too_little() -> None:
+    with pytest.raises(ModelError, match=r'nothing left to prune: .*keep = "stem, first, second".*out of keep'):
+        Prune(macs=0.5, keep="stem, first, second").apply(Odd(), context())
+    with pytest.raises(ModelError, match=r"cannot leave 50.0% .*Ask for macs = 0\.\d+"):
+        Prune(macs=0.5, keep="stem, first").apply(Odd(), context())
+    with pytest.raises(ModelError, match=r"one layer with weights.*Leave the prune step out"):
+        Prune(macs=0.5).apply(nn.Sequential(nn.Flatten(), nn.Linear(144, 3)), context())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from edgebench.compress.pruning import heads, importance
+from edgebench.compress.pruning import heads, importance, ties
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.errors import ModelError
 
@@ -21,6 +21,25 @@ if TYPE_CHECKING:
 
 def prunable(module: nn.Module) -> bool:
     return isinstance(module, importance.LAYERS)
+
+
+def outputs(layer: nn.Module) -> int:
+    """How many channels a convolution or linear layer makes."""
+    made: int = getattr(layer, "out_channels", 0) or getattr(layer, "out_features", 0)
+    return made
+
+
+def shapes(module: nn.Module) -> list[tuple[int, ...]]:
+    return [tuple(p.shape) for p in module.parameters(recurse=False)]
+
+
+def split_names(keep: str) -> list[str]:
+    """The names of layers that an option holds with commas between them."""
+    return [name.strip() for name in keep.split(",") if name.strip()]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return "the layer " + names[0] if len(names) == 1 else "the layers " + ", ".join(names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,22 +63,55 @@ class Cutter:
                 'The importance "bn" ranks channels by the scales of batch norms, and this network has none.',
                 'Take another importance, "l2" say.',
             )
-        found = [] if not asked.heads else [a for a in heads.prunable(model, example) if a.output not in kept]
-        return cls(
+        shared = ties.tied(model)
+        found = [] if not asked.heads else heads.prunable(model, example)
+        made = cls(
             model=model,
             example=example,
             asked=asked,
             seed=context.seed,
-            kept=[*kept, *heads.fixed(model)],
-            attentions=found,
+            kept=[*kept, *heads.fixed(model), *(n for n in shared if prunable(model.get_submodule(n)))],
+            attentions=[a for a in found if a.output not in kept and not {*a.layers} & {*shared}],
             grads=importance.gradients(model, context) if asked.importance == "taylor" else {},
         )
+        return replace(made, kept=[*made.kept, *made._feeding(shared)]) if shared else made
+
+    @property
+    def free(self) -> list[str]:
+        """The layers that may lose channels."""
+        return [n for n, m in self.model.named_modules() if prunable(m) and n not in self.kept]
+
+    def _feeding(self, shared: Sequence[str]) -> list[str]:
+        """The layers whose channels are read through tied weights: these would no longer fit each other."""
+        before = {name: shapes(self.model.get_submodule(name)) for name in shared}
+        found = []
+        for name in self.free:
+            try:
+                cut = self._one(name, 0.0, 1)
+            except Exception:  # it cannot be followed, which the search says if it comes to that
+                continue
+            if any(shapes(cut.get_submodule(n)) != size for n, size in before.items()):
+                found.append(name)
+        return found
 
     def cut(self, ratio: float, ratios: Mapping[str, float], round_to: int, local: bool) -> nn.Module:
         """A copy with that share of the channels of each group removed (`ratios`: its own for a layer), and of the heads.
 
-        Channels are compared within their layer (`local`), or over the network.
+        Channels are compared within their layer (`local`), or over the network. Raises ModelError, which names the layers
+        that cannot be cut, where the network cannot be followed or does not run afterwards.
         """
+        try:
+            made = self._cut(ratio, ratios, round_to, local)
+        except Exception as error:
+            raise self._cannot(error, "channels cannot be followed for pruning", ratio, ratios, round_to) from error
+        try:
+            with torch.no_grad():
+                made(self.example.clone())
+        except Exception as error:
+            raise self._cannot(error, "forward no longer runs with fewer channels", ratio, ratios, round_to) from error
+        return made
+
+    def _cut(self, ratio: float, ratios: Mapping[str, float], round_to: int, local: bool) -> nn.Module:
         copied = copy.deepcopy(self.model).eval()
         grads = importance.of_layers(copied, self.grads)
         for attention in self.attentions:
@@ -71,14 +123,39 @@ class Cutter:
         named = dict(copied.named_modules())
         with quiet(), torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(self.seed)
-            try:
-                self._prune(copied, named, grads, ratio, ratios, round_to, local)
-            except Exception as error:
-                raise ModelError(
-                    f"The network's channels cannot be followed for pruning: {first_line(error)}.",
-                    "Name the layer where this happens in keep, or leave the prune step out.",
-                ) from error
+            self._prune(copied, named, grads, ratio, ratios, round_to, local)
         return copied.requires_grad_(True).eval()
+
+    def _cannot(
+        self, error: Exception, what: str, ratio: float, ratios: Mapping[str, float], round_to: int
+    ) -> ModelError:
+        """What to say of a cut that failed, with the names of the layers that cannot be cut even alone."""
+        alone = [n for n in self.free if not self._works_alone(n, ratios.get(n, ratio), round_to)]
+        if not alone:
+            return ModelError(
+                f"The network's {what}: {first_line(error)}.",
+                "Name the layers whose number of channels its code counts on in keep, or leave the prune step out.",
+            )
+        keep = ", ".join(dict.fromkeys([*split_names(self.asked.keep), *alone]))
+        return ModelError(
+            f"The network's {what}, and the reason is {_listed(alone)}: {first_line(error)}.",
+            f'Leave {"it" if len(alone) == 1 else "them"} whole with keep = "{keep}", or leave the prune step out.',
+        )
+
+    def _one(self, name: str, ratio: float, round_to: int) -> nn.Module:
+        """A copy in which that layer, and what is coupled with it, alone has lost this share, one step at least."""
+        least = round_to / outputs(self.model.get_submodule(name))
+        return self._cut(0.0, {name: min(0.99, max(ratio, least))}, round_to, True)
+
+    def _works_alone(self, name: str, ratio: float, round_to: int) -> bool:
+        """Whether the network runs after a cut of this layer, and what is coupled with it, alone."""
+        try:
+            made = self._one(name, ratio, round_to)
+            with torch.no_grad():
+                made(self.example.clone())
+        except Exception:  # whatever the user's forward says, and what the dependency graph does not know
+            return False
+        return True
 
     def _prune(
         self,
@@ -101,6 +178,7 @@ class Cutter:
             pruning_ratio=ratio,
             pruning_ratio_dict={named[name]: own for name, own in ratios.items() if name not in self.kept},
             ignored_layers=[named[name] for name in self.kept],
+            root_module_types=list(importance.LAYERS),  # by itself it would cut an LSTM too, which it cannot follow
             round_to=round_to if round_to != 1 else None,
             # Its defaults are dictionaries that all calls share.
             in_channel_groups={},

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from edgebench.compress.pruning.cutting import split_names
 from edgebench.compress.pruning.importance import LAYERS
 from edgebench.errors import ModelError, did_you_mean
 
@@ -45,7 +46,7 @@ def masked(model: nn.Module, asked: Mask, finetune: Any, context: Context) -> nn
 def eligible(model: nn.Module, asked: Mask) -> tuple[dict[str, Any], list[str]]:
     """The layers to mask, and the names of those that must stay dense: named in keep, or of a width that no four divides."""
     every = {n: m for n, m in model.named_modules() if isinstance(m, LAYERS)}
-    kept = [name.strip() for name in asked.keep.split(",") if name.strip()]
+    kept = split_names(asked.keep)
     for name in kept:
         if name not in every:
             raise ModelError(f'The network has no convolution or linear layer "{name}".', did_you_mean(name, every))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from edgebench.compress.load_model import answer, macs, parameters, tensor
-from edgebench.compress.pruning import heads
-from edgebench.compress.pruning.cutting import Cutter, prunable
+from edgebench.compress.pruning import heads, ties
+from edgebench.compress.pruning.cutting import Cutter, outputs, prunable, split_names
 from edgebench.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def to_budget(model: nn.Module, asked: Prune, context: Context) -> nn.Module:
     if abs(left - budget) > TOLERANCE * budget:
         raise ModelError(
             f"Pruning cannot leave {budget:.1%} of the {WORDS[by]} of this network; the nearest it reaches is {left:.1%}.",
-            _advice(left, asked, by),
+            _advice(budget, left, asked, by),
         )
     context.report(1, 1, f"{left:.1%} of the {WORDS[by]}")
     context.remember(**{f"{by}_left": left}, **head_counts(model, found))
@@ -71,6 +71,7 @@ def nearest(
     """
     example = tensor(context.data.evaluation.inputs[:1])
     cutter = Cutter.of(model, example, asked, context, kept_layers(model, example, asked.keep))
+    _check_free(cutter)
     best: _Search | None = None
     for round_to in (asked.round_to,) if asked.round_to else ROUNDINGS:
         search = _Search(cutter, round_to, by, target, whole, context, tolerance)
@@ -84,11 +85,33 @@ def nearest(
     return best.best, best.left
 
 
-def _advice(left: float, asked: Prune, by: str) -> str:
+def _check_free(cutter: Cutter) -> None:
+    """Raise ModelError where every layer must stay as it is."""
+    if cutter.free or cutter.attentions:
+        return
+    if cutter.asked.keep:
+        raise ModelError(
+            f'There is nothing left to prune: beside the last layer, keep = "{cutter.asked.keep}" names all that could go.',
+            "Take a layer out of keep, or leave the prune step out.",
+        )
+    raise ModelError(
+        "There is nothing to prune: the network's last layer gives its answer, and its other layers are tied to each other"
+        " or belong to attention that cannot lose a head."
+        if len(cutter.kept) > 1
+        else "There is nothing to prune: the network has one layer with weights, which gives its answer.",
+        "Leave the prune step out.",
+    )
+
+
+def _advice(budget: float, left: float, asked: Prune, by: str) -> str:
     finer = " or lower round_to" if (asked.round_to or 1) > 1 else ""
-    if left > 0.995:
+    if left <= 0.995:
+        return f"Ask for {by} = {left:.3f}{',' + finer if finer else ''}."
+    if budget > 0.9:
         return f"Ask for a smaller {by}{finer}: this network has too few channels for so small a cut."
-    return f"Ask for {by} = {left:.3f}{',' + finer if finer else ''}."
+    if asked.keep:
+        return "Take layers out of keep: what it leaves is coupled with what it names, or nearly nothing."
+    return f"Leave the prune step out{finer}: the channels of this network are coupled with those of its answer."
 
 
 class _Search:
@@ -99,7 +122,7 @@ class _Search:
     ) -> None:
         self.cutter, self.round_to, self.by, self.target, self.whole = cutter, round_to, by, target, whole
         self.context, self.tolerance = context, tolerance
-        self.names = [n for n, m in cutter.model.named_modules() if prunable(m) and n not in cutter.kept]
+        self.names = cutter.free
         self.best: nn.Module | None = None
         self.ratios: dict[str, float] = {}
         self.left = float("inf")
@@ -174,12 +197,6 @@ class _Search:
         return left
 
 
-def outputs(layer: nn.Module) -> int:
-    """How many channels a convolution or linear layer makes."""
-    made: int = getattr(layer, "out_channels", 0) or getattr(layer, "out_features", 0)
-    return made
-
-
 def kept_layers(model: nn.Module, example: Tensor, names: str) -> list[str]:
     """The layers whose outputs stay: those the user named, and the last one to run, which gives the answer."""
     order: list[str] = []
@@ -192,7 +209,7 @@ def kept_layers(model: nn.Module, example: Tensor, names: str) -> list[str]:
             hook.remove()
     if not order:
         raise ModelError("The network runs no convolution or linear layer.", "Leave the prune step out.")
-    kept = [name.strip() for name in names.split(",") if name.strip()]
+    kept = split_names(names)
     for name in kept:
         if name not in layers:
             raise ModelError(f'The network has no convolution or linear layer "{name}".', did_you_mean(name, layers))
@@ -213,5 +230,10 @@ def _checked(model: nn.Module, pruned: nn.Module, example: Tensor) -> nn.Module:
         raise ModelError(
             f"Pruning changed the answer of the network from {list(before.shape[1:])} to {list(after.shape[1:])}.",
             "Name every layer that gives an answer in keep.",
+        )
+    if untied := sorted({*ties.tied(model)} - {*ties.tied(pruned)}):
+        raise ModelError(
+            f"Pruning would give the layer {untied[0]}, which shares its weights with another one, weights of its own.",
+            f'Keep it whole with keep = "{untied[0]}".',
         )
     return pruned
