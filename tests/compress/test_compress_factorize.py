@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from compress_helpers import context, network, stripes
+from compress_networks import Encoder, Odd
 from torch import nn
 
 from edgebench.compress import checkpoint
 from edgebench.compress.context import Architecture
 from edgebench.compress.load_model import macs, parameters, tensor
+from edgebench.compress.lowering.export import export_onnx
 from edgebench.compress.pruning import factorize
 from edgebench.compress.pruning.factorize import Factorize, spectra_of
 from edgebench.compress.pruning.prune import Prune
@@ -136,3 +138,49 @@ def test_a_layer_that_is_kept_stays_and_torch_attention_is_left_alone() -> None:
     assert isinstance(made.classifier, nn.Linear)
     assert isinstance(made.blocks[0].conv1, nn.Sequential)
     assert list(spectra_of(nn.TransformerEncoderLayer(8, 2, 16), "")) == ["linear1", "linear2"]
+
+
+def test_a_transformer_of_torch_is_factorized_and_runs_in_every_mode(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, where = Encoder().eval(), context()
+    made: Any = Factorize(energy=0.7).apply(model, where)
+    assert {"encoder.layers.0.linear1", "encoder.layers.1.linear2"} <= set(where.facts["ranks"])
+    assert macs(made, ONE) < macs(model, ONE)
+    with torch.no_grad():
+        fused = made(EXAMPLE)
+    assert torch.allclose(fused, made(EXAMPLE), atol=1e-5), "the fused operator of inference reads the product"
+    export_onnx(made, EXAMPLE, tmp_path / "made.onnx")
+
+
+def test_layers_that_are_tied_or_not_called_stay_and_are_named() -> None:
+    for oddity, names in (("tied", {"first", "second"}), ("read", {"second"})):
+        torch.manual_seed(0)
+        model, where = Odd(oddity), context()
+        made: Any = Factorize(energy=0.6).apply(model, where)
+        assert set(where.facts["left_alone"]) == names
+        assert not names & set(where.facts["ranks"])
+        assert parameters(made) < parameters(model)
+        assert oddity != "tied" or made.first.weight is made.second.weight
+
+
+def test_a_layer_held_in_two_places_stays_one() -> None:
+    torch.manual_seed(0)
+    inner = nn.Linear(144, 144)
+    model, where = (
+        nn.Sequential(nn.Flatten(), inner, nn.ReLU(), inner, nn.Linear(144, 100), nn.Linear(100, 3)),
+        context(),
+    )
+    made: Any = Factorize(energy=0.3).apply(model, where)
+    assert made[1] is made[3]
+    assert where.facts["left_alone"] == {"1": "shares its weights with another layer"}
+    with pytest.raises(ModelError, match=r"at this energy; 1 shares its weights"):
+        Factorize(energy=0.9999).apply(model, context())
+
+
+def test_a_block_that_runs_in_two_places_is_factorized_once() -> None:
+    torch.manual_seed(0)
+    block = nn.Sequential(nn.Linear(144, 144), nn.ReLU())
+    model, where = nn.Sequential(nn.Flatten(), block, block, nn.Linear(144, 3)), context()
+    made: Any = Factorize(energy=0.3).apply(model, where)
+    assert made[1] is made[2]
+    assert where.facts["ranks"]["1.0"] < 72

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,7 +28,8 @@ class Factorize:
     The truncated singular value decomposition, the best approximation of its rank (Eckart and Young, 1936): a k x k convolution
     to r channels, then a 1 x 1 (Denton et al., 2014, arXiv:1404.0736; Zhang et al., 2015, arXiv:1505.06798). `energy` is the
     share of the squared singular values that each layer keeps; `macs` or `parameters` the share of the whole network that is
-    left, within 2 %, for which the same energy in all layers is searched. `keep` names layers that stay, with commas between.
+    left, within 2 %, for which the same energy in all layers is searched. `keep` names layers that stay, with commas between;
+    so do layers that share their weights, and those that the network's code reads without calling them.
     """
 
     name: ClassVar[str] = "factorize"
@@ -52,18 +53,22 @@ class Factorize:
         """Return a factorized copy. Raises ModelError when no layer gains, or the budget cannot be hit."""
         from edgebench.compress.load_model import answer, tensor
 
-        spectra = spectra_of(model, self.keep)
+        example = tensor(context.data.evaluation.inputs[:2])
+        alone = left_alone(model, example)
+        spectra = spectra_of(model, self.keep, alone)
         ranks = ranks_by_energy(spectra, self.energy) if self.energy else self._to_budget(model, spectra, context)
         if not ranks:
             raise ModelError(
-                "No layer of the network becomes cheaper by factorization at this energy.",
+                "No layer of the network becomes cheaper by factorization at this energy"
+                + "".join(f"; {name} {why}" for name, why in alone.items())
+                + ".",
                 "Lower energy, or leave the factorize step out.",
             )
         made = factorized(model, ranks, spectra)
-        answer(made, tensor(context.data.evaluation.inputs[:2]))  # a forward that looks into its layers says so now
+        answer(made, example)
         before = context.architecture
         context.described(REBUILT, {"entry": before.entry, "options": to_json(before.options), "ranks": ranks})
-        context.remember(ranks=ranks)
+        context.remember(ranks=ranks, **({"left_alone": alone} if alone else {}))
         return made
 
     def _to_budget(self, model: nn.Module, spectra: Mapping[str, Spectrum], context: Context) -> dict[str, int]:
@@ -108,23 +113,43 @@ class Spectrum:
         return rank * (self.out + self.inner) < self.out * self.inner
 
 
-def spectra_of(model: nn.Module, keep: str) -> dict[str, Spectrum]:
-    """The decomposition of every layer that may be factorized: plain linear layers and convolutions without groups."""
-    import torch
+def left_alone(model: nn.Module, example: Tensor) -> dict[str, str]:
+    """The layers that cannot be two, and why: tied ones would come apart, and some are read without being called.
+
+    `example` (B, ...) is what the network is tried on.
+    """
+    from edgebench.compress.pruning import pair, ties
+
+    layers = _layers(model)
+    found = {
+        n: "shares its weights with another layer" for n in (*ties.tied(model), *ties.renamed(model)) if n in layers
+    }
+    rest = [name for name in layers if name not in found]
+    return {**found, **dict.fromkeys(pair.not_called(model, rest, example), "is not called in the forward")}
+
+
+def _layers(model: nn.Module) -> dict[str, Any]:
+    """Plain linear layers and convolutions without groups: subclasses may be read in ways of their own."""
     from torch import nn
 
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    # A subclass may be read in ways of its own, as torch's attention reads its output projection.
-    layers: dict[str, Any] = {
-        n: m for n, m in model.named_modules() if type(m) in kinds and getattr(m, "groups", 1) == 1
-    }
-    kept = [name.strip() for name in keep.split(",") if name.strip()]
+    return {n: m for n, m in model.named_modules() if type(m) in kinds and getattr(m, "groups", 1) == 1}
+
+
+def spectra_of(model: nn.Module, keep: str, alone: Collection[str] = ()) -> dict[str, Spectrum]:
+    """The decomposition of every layer that may be factorized: all but those of `keep` and `alone`. Raises ModelError."""
+    import torch
+
+    from edgebench.compress.pruning.cutting import split_names
+
+    layers = _layers(model)
+    kept = split_names(keep)
     for name in kept:
         if name not in layers:
             raise ModelError(f'The network has no layer "{name}" that can be factorized.', did_you_mean(name, layers))
     found = {}
     for name, layer in layers.items():
-        if name not in kept:
+        if name not in kept and name not in alone:
             matrix = layer.weight.detach().double().flatten(1)
             u, s, v = torch.linalg.svd(matrix, full_matrices=False)
             found[name] = Spectrum(u=u, s=s, v=v, out=matrix.shape[0], inner=matrix.shape[1])
@@ -182,6 +207,8 @@ def two(layer: Any, rank: int, spectrum: Spectrum | None) -> nn.Module:
     import torch
     from torch import nn
 
+    from edgebench.compress.pruning.pair import Pair
+
     first: Any
     second: Any
     bias = layer.bias is not None
@@ -199,7 +226,7 @@ def two(layer: Any, rank: int, spectrum: Spectrum | None) -> nn.Module:
             second.weight.copy_((spectrum.u[:, :rank] * root).view_as(second.weight))
             if bias:
                 second.bias.copy_(layer.bias)
-    return nn.Sequential(first, second)
+    return Pair(first, second)
 
 
 def rebuilt(entry: str, options: Mapping[str, Any], ranks: Mapping[str, int]) -> nn.Module:
