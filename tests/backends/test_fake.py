@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import resource
 import subprocess
 import sys
@@ -62,16 +63,20 @@ def test_sleep_is_the_least_latency(tmp_path: Path, behave: dict[str, float]) ->
     assert time.perf_counter() - start >= 0.02
 
 
-def test_spin_takes_cpu_time_in_proportion(tmp_path: Path) -> None:
-    def cpu_time(**behave: Any) -> float:
-        session = opened(tmp_path, **behave)
-        start = time.thread_time()
-        session.run(FEEDS)
-        return time.thread_time() - start
+def test_spin_takes_cpu_time_in_proportion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = []
+    plain = hashlib.pbkdf2_hmac
 
-    once = min(cpu_time(spin=200_000) for _ in range(5))
-    twice = min(cpu_time(spin=200_000, slow=2.0) for _ in range(5))
-    assert 1.5 < twice / once < 2.5
+    def counted(name: str, password: bytes, salt: bytes, iterations: int) -> bytes:
+        rounds.append(iterations)
+        return plain(name, password, salt, iterations)
+
+    monkeypatch.setattr(hashlib, "pbkdf2_hmac", counted)
+    start = time.thread_time()
+    opened(tmp_path, spin=200_000).run(FEEDS)
+    assert time.thread_time() - start > 0.005
+    opened(tmp_path, spin=200_000, slow=2.0).run(FEEDS)
+    assert rounds == [200_000, 400_000]
 
 
 def test_what_it_says_was_in_force(tmp_path: Path) -> None:
