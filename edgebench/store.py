@@ -88,8 +88,8 @@ class RunFolder:
                 ) from error
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a file of the folder in one step: a reader sees the old text or the new, never half of it."""
-        with writing(self.path):
+        """Write a file that is made from the results, in one step: a reader sees the old text or the new, never half of it."""
+        with writing(self.path, f"or write the report elsewhere: edgebench report {self.path} --out FOLDER"):
             _write_whole(self.path / name, text)
 
     def close(self) -> None:
@@ -204,8 +204,11 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError of writing in `path` into a StoreError that says what is kept and how to go on."""
+def writing(path: Path, instead: str = "") -> Iterator[None]:
+    """Turn an OSError of writing in `path` into a StoreError that says what is kept and how to go on.
+
+    `instead`: what else can be done where `path` is a run; by default going on with the run.
+    """
     try:
         yield
     except OSError as error:
@@ -213,11 +216,12 @@ def writing(path: Path) -> Iterator[None]:
         kept = "; what was measured so far is kept" if begun else ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             problem = f"The disk is full: {path} cannot be written{kept}."
-            fix = "Free some space, then go on with" if begun else "Free some space, or name a folder elsewhere"
+            fix = "Free some space" if begun else "Free some space, or name a folder elsewhere."
         else:
             problem = f"{path} cannot be written: {error.strerror or error}{kept}."
-            fix = "Make it writable, then go on with" if begun else "Name another folder, or make it writable"
-        raise StoreError(problem, f"{fix}: edgebench run --resume {path}" if begun else f"{fix}.") from error
+            fix = "Make it writable" if begun else "Name another folder, or make it writable."
+        go_on = instead or f"then go on with: edgebench run --resume {path}"
+        raise StoreError(problem, f"{fix}, {go_on}" if begun else fix) from error
 
 
 @contextmanager

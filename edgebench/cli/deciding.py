@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgebench.cli.app import cli
-from edgebench.cli.results import open_run
+from edgebench.cli.results import open_run, open_runs
 from edgebench.cli.screen import say
 from edgebench.decide.need import LIMITS, MINIMIZE
 
@@ -124,8 +124,7 @@ def choose(
     gc.disable()  # as for a report: thousands of records that live until the end
     given = {f"--{name.replace('_', '-')}": text for name, text in limits.items()}
     asked = need(given, minimize, evidence, runtimes)
-    folders = {(f := open_run(name, results)).path.resolve(): f for name in runs}
-    found = [(f, f.results()) for f in folders.values()]
+    found = [(f, f.results()) for f in open_runs(runs, results)]
     rows = _of_model(_rows(found), model)
     answer = decide(rows, asked, doubts((f.run, own) for f, own in found))
     _finish(answer, lambda: choose_text.render(answer, _width()), as_json)

@@ -36,7 +36,9 @@ def energy(run: str, log: str, scope: str, results: str) -> None:
 
     folder = open_run(run, results)
     joined = metered.join(folder, MeterCsv(Path(log), scope))  # type: ignore[arg-type]
-    print_table(*tabled(folder))
+    table, kept = tabled(folder)
+    print_table(table)
+    kept.tell()
     if joined.given:
         cells = "1 cell" if joined.given == 1 else f"{joined.given} cells"
         say(f"The energy of {cells} was joined from {log}.")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from edgebench.cli.app import cli
-from edgebench.cli.results import open_run, print_table, rendered, source, tabled, write_tables
+from edgebench.cli.results import Kept, open_runs, print_table, rendered, source, tabled, write_tables
 from edgebench.cli.screen import say
-from edgebench.errors import EdgebenchError
+from edgebench.errors import EdgebenchError, StoreError
 
 if TYPE_CHECKING:
     from edgebench.report.table import Table
@@ -51,34 +51,40 @@ def report(
     from edgebench.report.table import build_all
 
     gc.disable()  # ten thousand rows are millions of records that live until the end: looking for garbage only costs time
-    folders = [open_run(name, results) for name in run_folders or ("latest",)]
+    folders = open_runs(run_folders or ("latest",), results)
     render = plugins.load("edgebench.reports", form) if form else None
     sources = [source(f, runner.rebuild(f) if from_samples else None) for f in folders]
     table = build_all(sources)
-    written = ""
+    kept = Kept()
     if not from_samples and len(folders) == 1 and out is None:
-        written = write_tables(folders[0], table, sources[0].results)
+        kept = write_tables(folders[0], table, sources[0].results)
     elif not from_samples:
-        written = _write_aside(table, Path(out or "report"))
+        kept = _write_aside(table, Path(out or "report"))
+    if render is None:
+        print_table(table)
+    else:
+        say(render(table).rstrip("\n"))
+    if kept.error is not None and out is not None:
+        raise kept.error  # to write there was asked for
+    kept.tell(quiet=render is not None)
     if figures is not None:
         _write_figures(table, Path(figures))
-    if render is not None:
-        say(render(table).rstrip("\n"))
-    else:
-        print_table(table, written)
 
 
-def _write_aside(table: Table, out: Path) -> str:
+def _write_aside(table: Table, out: Path) -> Kept:
     """The report of several runs has no run folder of its own."""
     from edgebench import store
 
     made = []
-    with store.writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in rendered(table):
-            (out / name).write_text(text, encoding="utf-8", newline="\n")
-            made.append(name)
-    return f"Kept in {out} ({', '.join(made)})."
+    try:
+        with store.writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+            for name, text in rendered(table):
+                (out / name).write_text(text, encoding="utf-8", newline="\n")
+                made.append(name)
+    except StoreError as error:
+        return Kept(error=error)
+    return Kept(f"Kept in {out} ({', '.join(made)}).")
 
 
 def _write_figures(table: Table, out: Path) -> None:
@@ -116,7 +122,8 @@ def import_file(
     with store.create(Path(out), run) as folder:
         for result in found.results:
             folder.append(result)
-        table, written = tabled(folder)
-    print_table(table, written)
+        table, kept = tabled(folder)
+    print_table(table)
+    kept.tell()
     if all(result.status == "failed" for result in found.results):
         sys.exit(1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgebench.cli.screen import console, say
+from edgebench.errors import StoreError
 
 if TYPE_CHECKING:
     from edgebench.report.table import Source, Table
@@ -22,6 +24,24 @@ def open_run(name: str, results: str) -> RunFolder:
     if name == "latest":
         return store.open_run(store.latest(root))
     return store.open_run(Path(name) if Path(name).exists() or "/" in name else root / name)
+
+
+def open_runs(names: Sequence[str], results: str) -> list[RunFolder]:
+    """The runs of these names, each once: one that is named twice, or by its path and its id, or beside a copy, says so."""
+    found: list[tuple[str, RunFolder]] = []
+    for name in names:
+        folder = open_run(name, results)
+        if first := next((known for known, other in found if _same(folder, other)), ""):
+            say(f"{name} is the same run as {first}, and counts once.", err=True)
+        else:
+            found.append((name, folder))
+    return [folder for _, folder in found]
+
+
+def _same(folder: RunFolder, other: RunFolder) -> bool:
+    if folder.path.resolve() == other.path.resolve():
+        return True
+    return folder.run == other.run and folder.results() == other.results()
 
 
 NAMES = (
@@ -45,8 +65,23 @@ def source(folder: RunFolder, results: Sequence[Result] | None = None) -> Source
     return Source(run=folder.run, results=found, spreads=spreads(noted(folder.samples(), right)), right=right)
 
 
-def tabled(folder: RunFolder) -> tuple[Table, str]:
-    """The table of a run, written into its folder in every format; and the sentence that says where."""
+@dataclass(frozen=True)
+class Kept:
+    """Where the tables lie, in a sentence; or the error, where they could not be written."""
+
+    text: str = ""
+    error: StoreError | None = None
+
+    def tell(self, quiet: bool = False) -> None:
+        """Behind the figures: what cannot be kept is no reason to hold them back. `quiet`: they are for a script."""
+        if self.error is not None:
+            say(f"\nNot kept: {self.error}", err=True)
+        elif self.text and not quiet:
+            say(f"\n{self.text}")
+
+
+def tabled(folder: RunFolder) -> tuple[Table, Kept]:
+    """The table of a run, written into its folder in every format; and where it is."""
     from edgebench.report.table import build_all
 
     found = source(folder)
@@ -54,15 +89,18 @@ def tabled(folder: RunFolder) -> tuple[Table, str]:
     return table, write_tables(folder, table, found.results)
 
 
-def write_tables(folder: RunFolder, table: Table, results: Sequence[Result]) -> str:
-    """Write every format into the folder of the run, whose results these are; returns the sentence that says where."""
+def write_tables(folder: RunFolder, table: Table, results: Sequence[Result]) -> Kept:
+    """Write every format into the folder of the run, whose results these are."""
     made = []
-    for name, text in rendered(table):
-        folder.write_text(name, text)
-        made.append(name)
-        del text  # before the next one is made
-    _write_cards(folder, results)
-    return f"Kept in {folder.path} ({', '.join(made)})."
+    try:
+        for name, text in rendered(table):
+            folder.write_text(name, text)
+            made.append(name)
+            del text  # before the next one is made
+        _write_cards(folder, results)
+    except StoreError as error:
+        return Kept(error=error)
+    return Kept(f"Kept in {folder.path} ({', '.join(made)}).")
 
 
 def _write_cards(folder: RunFolder, results: Sequence[Result]) -> None:
@@ -88,16 +126,17 @@ def rendered(table: Table) -> Iterator[tuple[str, str]]:
 def finish(folder: RunFolder, as_json: bool) -> None:
     from edgebench import plugins
 
-    table, written = tabled(folder)
+    table, kept = tabled(folder)
     if as_json:
         say(plugins.load("edgebench.reports", "json")(table).rstrip("\n"))
     else:
-        print_table(table, written)
+        print_table(table)
+    kept.tell(quiet=as_json)
     statuses = [row.result.status for row in table.rows]
     sys.exit(1 if "failed" in statuses or "ok" not in statuses else 0)
 
 
-def print_table(table: Table, written: str) -> None:
+def print_table(table: Table) -> None:
     from edgebench.report.terminal import lines
     from edgebench.report.text import profile
 
@@ -110,5 +149,3 @@ def print_table(table: Table, written: str) -> None:
         ]
         if layers:
             say(f"profile of {result.cell.recipe} on {result.cell.backend}: {profile(layers)} of the operators' time")
-    if written:
-        say(f"\n{written}")

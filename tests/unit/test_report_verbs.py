@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -104,3 +105,47 @@ def test_a_format_that_is_not_told_or_not_known(tmp_path: Path) -> None:
     with pytest.raises(EdgebenchError, match="no known format"):
         call("import", tmp_path / "x.txt")
     assert not (tmp_path / "results").exists()
+
+
+@pytest.fixture
+def unwritable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every folder, as on a medium that can only be read (the superuser may write where nobody may)."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(store, "_write_whole", refuse)
+    monkeypatch.setattr(Path, "write_text", refuse)
+
+
+@pytest.mark.usefixtures("unwritable")
+def test_a_folder_that_can_only_be_read_is_reported_all_the_same(run: Path) -> None:
+    done = CliRunner().invoke(cli, ["report", str(run)])
+    assert done.exit_code == 0
+    assert "teacher-int8" in done.stdout
+    assert "Kept in" not in done.stdout
+    assert f"Not kept: {run} cannot be written: Read-only file system" in done.stderr
+    assert f"edgebench report {run} --out FOLDER" in done.stderr
+    assert "--resume" not in done.output
+    printed = CliRunner().invoke(cli, ["report", str(run), "--format", "json"])
+    assert len(json.loads(printed.stdout)["rows"]) == 15
+    assert "Not kept" in printed.stderr
+
+
+@pytest.mark.usefixtures("unwritable")
+def test_where_writing_was_asked_for_it_has_to_be_done(run: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["report", str(run), "--out", str(tmp_path / "there")], standalone_mode=False)
+    assert "teacher-int8" in done.stdout
+    assert isinstance(done.exception, EdgebenchError)
+    assert f"{tmp_path / 'there'} cannot be written" in done.exception.problem
+
+
+@pytest.mark.parametrize("verb", ["report", "choose"])
+def test_the_same_run_given_twice_counts_once(run: Path, tmp_path: Path, verb: str) -> None:
+    copy = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(run, copy)
+    once = CliRunner().invoke(cli, [verb, str(run)])
+    done = CliRunner().invoke(cli, [verb, str(run), "run", str(copy), "--results", str(tmp_path)])
+    assert done.stdout == once.stdout
+    assert [f"{name} is the same run as {run}" in done.stderr for name in ("run", copy)] == [True, True]
+    assert done.exit_code == once.exit_code
