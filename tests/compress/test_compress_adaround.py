@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 from compress_helpers import network, stripes
-from compress_networks import Depthwise, uneven
+from compress_networks import Depthwise, Encoder, uneven
 from torch import nn
 
 from edgebench.compress.load_model import tensor
@@ -107,3 +107,26 @@ def test_layers_that_stay_in_float_are_not_touched() -> None:
     assert set(errors) == {"stem", "point", "fc"}
     assert torch.equal(model.depth.weight, exact.depth.weight)
     assert not torch.equal(model.point.weight, exact.point.weight)
+
+
+def test_a_transformer_of_torch_is_rounded_and_corrected_over_any_number_of_samples() -> None:
+    """Its attention has the samples on the second axis, and the last of the batches of 64 is smaller."""
+    torch.manual_seed(0)
+    exact = Encoder().eval()
+    model, samples = copy.deepcopy(exact), torch.randn(70, 1, 12, 12)
+    errors = rounding.onto_grid(model, EXAMPLE, samples, per_channel=True, adaround=20, correct=True)
+    assert len(errors) == 10
+    assert all(after <= before for before, after in errors.values())
+    wanted, found = (layers.trace(m, EXAMPLE) for m in (exact, model))
+    means = [layers.channel_means(graph, samples, layers.find(graph)) for graph in (wanted, found)]
+    for name in means[0]:
+        assert torch.allclose(means[0][name], means[1][name], atol=1e-4), name
+
+
+def test_what_a_node_gives_has_a_row_for_each_sample() -> None:
+    graph = layers.trace(Encoder().eval(), EXAMPLE)
+    projection = layers.by_name(layers.find(graph))["encoder.layers.0.self_attn.in_proj_weight"].node
+    samples = torch.randn(70, 1, 12, 12)
+    seen = layers.values(graph, samples, [projection])[projection]
+    assert seen.shape == (70, 9, 48)
+    assert torch.allclose(seen[65:66], layers.values(graph, samples[65:66], [projection])[projection], atol=1e-5)

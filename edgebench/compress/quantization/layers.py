@@ -148,9 +148,10 @@ def source_of(layer: Layer) -> Node:
 def values(
     graph: GraphModule, samples: Tensor, nodes: Iterable[Node], reduce: Callable[[Tensor], Tensor] | None = None
 ) -> dict[Node, Tensor]:
-    """What each of the nodes gives for the samples (N, ...), run in batches and put together along the first axis.
+    """What each of the nodes gives for the samples (N, ...), run in batches and put together along the axis of the samples.
 
-    With `reduce`, each batch's tensor is first made smaller by it (the first axis must stay).
+    That axis comes first, wherever the node has it: inside of torch's attention it is the second. With `reduce`, each
+    batch's tensor is first made smaller by it (the first axis must stay).
     """
     kept: dict[Node, list[Tensor]] = {node: [] for node in nodes}
 
@@ -158,13 +159,21 @@ def values(
         def run_node(self, n: Node) -> Any:
             made = super().run_node(n)
             if n in kept:
-                kept[n].append(reduce(made.detach()) if reduce else made.detach().clone())
+                found = made.detach().movedim(_batch_axis(n), 0)
+                kept[n].append(reduce(found) if reduce else found.clone())
             return made
 
     with torch.no_grad():
         for part in torch.split(samples, 64):
             Keep(graph).run(part)
     return {node: torch.cat(parts) for node, parts in kept.items()}
+
+
+def _batch_axis(node: Node) -> int:
+    """The axis whose length depends on the batch; the first where none does."""
+    value = node.meta.get("val")
+    lengths = value.shape if isinstance(value, Tensor) else ()
+    return next((axis for axis, length in enumerate(lengths) if isinstance(length, torch.SymInt)), 0)
 
 
 def channel_means(graph: GraphModule, samples: Tensor, found: Iterable[Layer]) -> dict[str, Tensor]:
