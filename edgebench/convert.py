@@ -8,14 +8,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from edgebench import plan as plans
 from edgebench import plugins, ready, runner, store
 from edgebench.backend import Backend
 from edgebench.errors import DataError, MissingRuntime, ModelError, PlanError, did_you_mean
 from edgebench.runner import Progress, quiet
-from edgebench.schema import Artifact, ModelSpec, Recipe, Step, TensorSpec
+from edgebench.schema import Artifact, ModelSpec, Options, Recipe, Step, TensorSpec
 
 QUANTIZE = Step(method="quantize")
 
@@ -56,18 +55,45 @@ def convert(
         raise DataError(
             "int8 needs samples to calibrate on, and none were given.", "Give them with --calibration DATA."
         )
-    if how.precision == "int8" and not ready.is_entry(spec.source):
+    if inputs and how.precision != "int8":
+        return _put(_lowered(Path(spec.source), lowering), runtime, precision, target)
+    if inputs:
         from edgebench.compress.lowering import lower_onnx
 
         lower_onnx.check_float(Path(spec.source))
     base = Path.cwd()
-    data = load(*_data(calibration, shapes or {}, source, inputs), base)
+    data = load(*ready.data_source(calibration, shapes or {}, source), base)
     recipe = Recipe(name=precision, steps=(QUANTIZE,) if how.precision == "int8" else ())
     methods.check_recipe(recipe)
     pipeline.check(spec, data, base=base, recipes=(recipe,))
     cache = runner.cache_folder()
     made = pipeline.build(spec, recipe, (lowering,), data, base=base, cache=cache, progress=progress)
     return _put(made.artifacts[lowering], runtime, precision, target)
+
+
+def _lowered(path: Path, lowering: str) -> Artifact:
+    """The file of a lowering that calibrates nothing, whatever the inputs of the ONNX file are."""
+    import numpy as np
+
+    from edgebench.compress import cache as kept
+    from edgebench.compress.lowering import lower
+    from edgebench.compress.model_file import external_files
+
+    how, key = lower.get(lowering), [kept.sha256(part) for part in (path, *external_files(path))]
+    folder = runner.cache_folder() / "files" / kept.key_of(files=key, lowering=lowering)
+    none = np.zeros((0, 1), np.float32)
+    request = lower.Request(model=None, example=None, calibration=none, onnx=lambda: path, quantize=None)
+    note = kept.once(folder, lambda part: how.write(request, part / f"model.{how.format}"))
+    made = folder / f"model.{how.format}"
+    return Artifact(
+        format=how.format,
+        path=str(made),
+        sha256=note["files"][made.name],
+        size=made.stat().st_size,
+        made_by=kept.tools(),
+        parent=key[0],
+        facts=Options({**note["facts"], "lowering": lowering}),
+    )
 
 
 def _lowering(backend: Backend, precision: str) -> str:
@@ -97,17 +123,6 @@ def _source(source: str, weights: str) -> tuple[ModelSpec, tuple[TensorSpec, ...
         raise PlanError("--weights are those of a network in python, and an ONNX file has its own.", "Leave it out.")
     inputs = ready.check_file(path)
     return ModelSpec(name=path.stem, source=str(path.resolve())), inputs
-
-
-def _data(
-    calibration: str, shapes: Mapping[str, Sequence[int]], source: str, inputs: Sequence[TensorSpec]
-) -> tuple[str, dict[str, Any]]:
-    """Samples to calibrate on and to try the network with; random ones where nothing is calibrated."""
-    if not calibration and not shapes and len(inputs) == 1:
-        shape = inputs[0].shape
-        if all(size is not None for size in shape[1:]):
-            shapes = {inputs[0].name: [1, *(size or 1 for size in shape[1:])]}
-    return ready.data_source(calibration, shapes, source)
 
 
 def _check_ending(target: Path, form: str, backend: Backend) -> None:

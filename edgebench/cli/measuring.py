@@ -78,8 +78,9 @@ def run(plan: str, device: str, results: str, as_json: bool, resume: str | None,
             say(f"Nothing was left to do in {folder.path}.", err=True)
     else:
         chosen = asked_for(suites.read(plan), **asked)
-        prepared = runner.prepare(chosen, profiles.resolve(device, beside=Path(chosen.base)))
+        place = profiles.resolve(device, beside=Path(chosen.base))
         with progress_bars() as progress:
+            prepared = runner.prepare(chosen, place)
             folder = runner.run(prepared, root=Path(results), progress=progress)
     finish(folder, as_json)
 
@@ -150,8 +151,8 @@ def bench(
     given = _given(file, backends, asked, where.profile)
     around = {"samples": samples, "before": before, "after": after}
     plan = replace(given, application=Options({k: v for k, v in around.items() if v}))
-    prepared = runner.prepare(asked_for(plan, **asked), where)
     with progress_bars() as progress:
+        prepared = runner.prepare(asked_for(plan, **asked), where)
         folder = runner.run(prepared, root=Path(results), progress=progress)
     finish(folder, as_json)
 
@@ -191,8 +192,8 @@ def compress(plan: str, out: str, as_json: bool, **asked: Any) -> None:
     from edgebench.asked import asked_for
     from edgebench.devices import profiles
 
-    prepared = runner.prepare(asked_for(suites.read(plan), **asked), profiles.resolve("local"))
     with progress_bars() as progress:
+        prepared = runner.prepare(asked_for(suites.read(plan), **asked), profiles.resolve("local"))
         made = runner.compress(prepared, Path(out), progress)
     if as_json:
         say(json.dumps(made, indent=1, sort_keys=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -71,11 +71,15 @@ def _clock(seconds: float) -> str:
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Bars on stderr for a person; nothing when the output goes to a file or a script."""
+    """Bars on stderr for a person; nothing when the output goes to a file or a script.
+
+    What prints within, a user's network say, prints to stderr: stdout is for the answer alone.
+    """
     from edgebench.runner import quiet
 
     if not (sys.stdout.isatty() and sys.stderr.isatty()):
-        yield quiet
+        with redirect_stdout(sys.stderr):
+            yield quiet
         return
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -88,7 +92,8 @@ def progress_bars() -> Iterator[Progress]:
         TextColumn("{task.fields[note]}"),
     )
     # The time left is guessed from what the last ten minutes have brought: an epoch may take one of them.
-    with Progress(*columns, console=screen, transient=True, speed_estimate_period=600) as bars:
+    bars = Progress(*columns, console=screen, transient=True, speed_estimate_period=600)
+    with redirect_stdout(sys.stderr), bars:
         tasks: dict[str, Any] = {}
         room = max(20, screen.width - 44)  # for the note: the bar stays a bar in a narrow window
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+import sysconfig
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,7 +19,7 @@ from torch import Tensor, nn
 from edgebench.compress.quiet import first_line
 from edgebench.data import DataSet
 from edgebench.entries import call
-from edgebench.errors import ModelError
+from edgebench.errors import EdgebenchError, ModelError
 from edgebench.schema import ModelSpec
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
@@ -27,6 +30,10 @@ CONVERT = (
 
 BASE: ContextVar[Path] = ContextVar("base", default=Path())
 """Within an entry of our own that builds on another one: where that one is found from."""
+
+
+_WHOLE = re.compile(r"indices.*\b(long|int)\b|scalar type (Long|Int)\b", re.IGNORECASE | re.DOTALL)
+"""What torch says of an embedding or an index that is given floats."""
 
 
 def load_module(spec: ModelSpec, base: Path, *, seed: int = 0) -> nn.Module:
@@ -123,11 +130,10 @@ def answer(model: nn.Module, inputs: Tensor) -> Tensor:
     try:
         with torch.no_grad():
             made = model(inputs)
+    except EdgebenchError:
+        raise
     except Exception as error:
-        raise ModelError(
-            f"The network does not take inputs of shape {list(inputs.shape[1:])}: {first_line(error)}.",
-            "Give it data of the shape that it was made for, or change its options.",
-        ) from error
+        raise _not_run(inputs, error) from error
     if not isinstance(made, Tensor) or made.ndim < 1 or len(made) != len(inputs):
         found = list(made.shape) if isinstance(made, Tensor) else type(made).__name__
         raise ModelError(
@@ -135,6 +141,36 @@ def answer(model: nn.Module, inputs: Tensor) -> Tensor:
             "Make it return one tensor whose first axis is the batch.",
         )
     return made
+
+
+def _not_run(inputs: Tensor, error: Exception) -> ModelError:
+    """What the network itself said of some inputs, and in which line of the user's."""
+    line = own_line(error)
+    said = f"{first_line(error)}{f', at {line}' if line else ''}"
+    if _WHOLE.search(str(error)):
+        return ModelError(
+            f"The network wants whole numbers, and a network in python is fed float32: {said}.",
+            "Make them whole in its forward (x.long()), or export it: edgebench bench FILE.onnx feeds each input its own type.",
+        )
+    shape = list(inputs.shape[1:])
+    if line:
+        return ModelError(
+            f"The network does not run on inputs of shape {shape}: {said}.",
+            "Mend that line, or give it data of the shape that it was made for.",
+        )
+    return ModelError(
+        f"The network does not take inputs of shape {shape}: {said}.",
+        "Give it data of the shape that it was made for, or change its options.",
+    )
+
+
+def own_line(error: BaseException) -> str:
+    """Where the user's own code raised: `nets.py:12, "x = self.fc(x)"`, the innermost; "" where only libraries ran."""
+    libraries = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
+    ours = str(Path(__file__).parents[1])
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not f.filename.startswith(("<", ours, *libraries))]
+    return f'{Path(own[-1].filename).name}:{own[-1].lineno}, "{own[-1].line}"' if own else ""
 
 
 def check_fit(model: nn.Module, data: DataSet, task: str) -> None:

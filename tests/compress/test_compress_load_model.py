@@ -114,6 +114,22 @@ def test_a_network_that_does_not_fit_the_data(made: ModelSpec, match: str, nets:
         check_fit(load_module(made, nets), stripes(), "classify")
 
 
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ("return self.absent(x)", r"AttributeError.*at odd\.py:5, \"return self\.absent\(x\)\"\. Mend that line"),
+        ("return x.reshape(2, 7)", r"run on inputs of shape \[1, 12, 12\]: RuntimeError: shape.*at odd\.py:5"),
+        ("return nn.functional.embedding(x, torch.zeros(9, 9))", r"wants whole numbers.*fed float32.*x\.long\(\)"),
+    ],
+)
+def test_what_a_network_raises_is_told_with_the_line_of_its_author(line: str, match: str, tmp_path: Path) -> None:
+    text = f"import torch\nfrom torch import nn\nclass Odd(nn.Module):\n    def forward(self, x):\n        {line}\n"
+    (tmp_path / "odd.py").write_text(text)
+    model = load_module(ModelSpec(name="n", source="odd:Odd"), tmp_path)
+    with pytest.raises(ModelError, match=match):
+        check_fit(model, stripes(), "classify")
+
+
 def test_a_network_that_fits_passes_and_doubles_become_floats(nets: Path) -> None:
     check_fit(network(), stripes(), "classify")
     double = load_module(ModelSpec(name="n", source="nets:double"), nets)

@@ -89,6 +89,38 @@ def test_a_network_in_python_becomes_any_runtimes_file(
     assert found["precision"] == precision
 
 
+def test_where_nothing_is_calibrated_inputs_of_every_number_and_type_are_taken(
+    warm: Callable[..., Any], tmp_path: Path
+) -> None:
+    from onnx import TensorProto, helper, save
+
+    given = [
+        helper.make_tensor_value_info("ids", TensorProto.INT64, ["N", "length"]),
+        helper.make_tensor_value_info("half", TensorProto.FLOAT16, ["N", 4]),
+    ]
+    made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", None]) for name in "ab"]
+    nodes = [
+        helper.make_node("Cast", [v.name], [name], to=TensorProto.FLOAT) for v, name in zip(given, "ab", strict=True)
+    ]
+    graph = helper.make_graph(nodes, "two", given, made)
+    save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(tmp_path / "two.onnx")
+    )
+    done = warm("convert", "two.onnx", "--to", "openvino", "--json")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / json.loads(done.stdout)["path"]).read_bytes() == (tmp_path / "two.onnx").read_bytes()
+
+
+def test_what_a_network_prints_is_no_part_of_the_answer(warm: Callable[..., Any], tmp_path: Path) -> None:
+    talking = NETWORK.replace("return nn.Sequential(", "print('made')\n    return nn.Sequential(Talks(), ")
+    talks = "class Talks(nn.Module):\n    def forward(self, x):\n        print('forward')\n        return x\n"
+    (tmp_path / "nets.py").write_text(talking + "\n\n" + talks)
+    done = warm("convert", "nets:make", "--to", "onnxruntime", "--shape", "x=1x1x32x32", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["format"] == "onnx"
+    assert "made" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
