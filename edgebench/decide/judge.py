@@ -107,12 +107,22 @@ def _reason(reason: str) -> str:
 def _missing_cost(figure: Figure | None, need: Need) -> str:
     name = LABELS[need.minimize]
     if figure is None or figure.value is None:
-        return f"Its {name}, which is to be least, is missing: {_withheld(figure)}."
+        return f"Its {name}, which is to be least, {_lacks(need.minimize, figure)}."
     return f"Its {name}, which is to be least, is only {figure.grade}."
 
 
-def _withheld(figure: Figure | None) -> str:
-    return (figure.why if figure and figure.why else "it was not measured").rstrip(".")
+WITHHELD = ("noisy: ", "emulated: ")
+"""How the note of a figure begins that was measured and is not published."""
+
+
+def _lacks(key: str, figure: Figure | None) -> str:
+    """What is true of a figure without a value: `was withheld: too few pairs`, `is missing: no meter was found`."""
+    why = (figure.why if figure else "").rstrip(".")
+    if not why:
+        return "is not in the device's profile" if key == "price" else "was not measured"
+    if key in ("latency", "throughput") or why.startswith(WITHHELD):
+        return f"was withheld: {why.removeprefix('noisy: ')}"
+    return f"is missing: {why}"
 
 
 def sentence(check: Check, figure: Figure | None, need: Need) -> str:
@@ -120,7 +130,7 @@ def sentence(check: Check, figure: Figure | None, need: Need) -> str:
     key = check.limit.figure
     name, bound = LABELS[key], plain(check.limit.asked)
     if figure is None or figure.value is None:
-        return f"Its {name} is missing: {_withheld(figure)}."
+        return f"Its {name} {_lacks(key, figure)}."
     if check.missing == "grade":
         return f"Its {name} is only {figure.grade}; at least {need.least} is asked."
     if check.missing == "interval":

@@ -124,6 +124,8 @@ def _figures(run: Run, result: Result, parent: Result | None, scope: str | None,
     for name in ("latency", "accuracy"):
         if m := result.get(name):
             out[name] = figure(m)
+    if not (out.get("latency") or Figure()).value and (why := _withheld(result)):
+        out["latency"] = Figure(why=why)
     for name in ("latency_p90", "latency_p99"):
         if m := result.get(name):
             out[name] = _tail(m, floors.get(name), out.get("latency"))
@@ -141,6 +143,12 @@ def _figures(run: Run, result: Result, parent: Result | None, scope: str | None,
     if isinstance(price, (int, float)) and 0 <= price < float("inf"):
         out["price"] = Figure(value=float(price), low=float(price), high=float(price), grade="published")
     return out
+
+
+def _withheld(result: Result) -> str:
+    """Why the latency of a row is not published: its own note, else what is known of its noise."""
+    m = result.get("latency")
+    return (m.note if m else "") or str(result.noise.get("why") or "")
 
 
 def figure(m: Measurement) -> Figure:

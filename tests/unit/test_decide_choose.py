@@ -269,7 +269,7 @@ def test_every_reason_is_told() -> None:
         "bare": (
             "undecided", "--max-latency", "Its latency, 1.00 ms, has no interval to hold against the limit 1.05ms.",
         ),
-        "noisy": ("undecided", "--max-latency", "Its latency is missing: noisy: too busy."),
+        "noisy": ("undecided", "--max-latency", "Its latency was withheld: too busy."),
         "broken": ("fail", None, "It failed: It broke."),
         "skipped": ("fail", None, "It was skipped: It broke."),
     }  # fmt: skip

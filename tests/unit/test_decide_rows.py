@@ -13,7 +13,7 @@ from edgebench.decide.answers import Right, answers, tail_floors
 from edgebench.decide.choose import choose
 from edgebench.decide.need import Need, need
 from edgebench.decide.rows import Raw, Row, again, energy_scope, rows
-from edgebench.schema import DeviceProfile, Interval, Options, Result
+from edgebench.schema import DeviceProfile, Interval, Measurement, Options, Result
 from edgebench.store import open_run
 
 PUBLISHED = Path(__file__).parents[2] / "results/published/local/quick"
@@ -112,7 +112,27 @@ def test_a_price_of_the_device_profile() -> None:
     assert choose(found, need({"--max-price": "200"}))["exit_code"] == 3
     unknown = choose(rows(run(), [result()]), need({"--max-price": "250"}))
     assert unknown["exit_code"] == 4
+    assert unknown["rows"][0]["why"] == "Its price is not in the device's profile."
     assert unknown["next"][0]["do"] == "write the price of the device into its profile"
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ((plain("latency", "s", None, "noisy: too few pairs"),), "withheld: too few pairs."),
+        ((plain("latency", "s", None, "no sample ran undisturbed"),), "withheld: no sample ran undisturbed."),
+        ((plain("latency", "s", None),), "withheld: the machine was busy."),
+        ((), "withheld: the machine was busy."),
+    ],
+)
+def test_a_latency_that_was_withheld_is_not_called_unmeasured(found: tuple[Measurement, ...], said: str) -> None:
+    noise = Options(state="noisy", why="the machine was busy")
+    withheld = replace(result(), measurements=(plain("size", "B", 1.0), *found), noise=noise)
+    table = only(withheld)
+    assert choose(table, Need())["rows"][0]["why"] == f"Its latency, which is to be least, was {said}"
+    assert choose(table, need({"--max-latency": "1s"}))["rows"][0]["why"] == f"Its latency was {said}"
+    unmeasured = only(replace(withheld, measurements=(plain("size", "B", 1.0),), noise=Options()))
+    assert choose(unmeasured, Need())["rows"][0]["why"] == "Its latency, which is to be least, was not measured."
 
 
 def test_how_a_run_is_measured_again() -> None:
