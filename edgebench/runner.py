@@ -323,6 +323,7 @@ def _ship(folder: RunFolder, recipe: Recipe, lowering: str, artifact: Artifact) 
 def _measure(folder: RunFolder, prepared: Prepared, works: Sequence[Work], progress: Progress) -> None:
     """Start the campaign on the device, hand it the job, and store what it says as it says it."""
     device = prepared.device
+    _check_same(folder, prepared.plan, works)
     pushed = [replace(w, artifact=device.push(w.artifact), data=_push_data(device, w.data)) for w in works]
     earlier_campaigns = {r.campaign for r in folder.results()} - {""}
     job = Job(
@@ -343,6 +344,23 @@ def _measure(folder: RunFolder, prepared: Prepared, works: Sequence[Work], progr
             " ".join([f"The campaign on {device.profile.name} {death.reason}.", *last_words]),
             f"What was measured is kept; go on with: edgebench run --resume {folder.path}",
         ) from death
+
+
+def _check_same(folder: RunFolder, plan: Plan, works: Sequence[Work]) -> None:
+    """Raise StoreError where a run that goes on would measure another network than it began with."""
+    earlier = {r.artifact.path: r.artifact.sha256 for r in folder.results() if r.artifact}
+    models = {recipe.name: recipe.model or plan.model for recipe in plan.recipes}
+    for work in works:
+        path, now = Path(work.artifact.path), work.artifact.sha256
+        made = path.is_relative_to(folder.path)
+        if (store.sha256(path) if made else earlier.get(str(path), now)) == now:
+            continue
+        source = models.get(work.cell.recipe, plan.model).source
+        what = f'What the recipe "{work.cell.recipe}" makes of {source}' if made else source
+        raise StoreError(
+            f"{what} has changed since this run began, and {folder.path} holds what came before.",
+            "Put it back as it was and go on, or begin a new run.",
+        )
 
 
 def conduct(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -40,6 +42,8 @@ def cli(context: click.Context) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The entry point of the `edgebench` command."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job that is ended keeps what it has, as on Ctrl-C
     try:
         code = cli.main(args=None if argv is None else list(argv), prog_name="edgebench", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

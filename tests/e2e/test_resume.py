@@ -11,11 +11,13 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from edgebench import store
+from edgebench import runner, store
+from edgebench.errors import StoreError
 from edgebench.testing import fake_artifact
 
 KILLS = 10
@@ -93,18 +95,48 @@ def test_a_killed_run_leaves_no_process_behind(tmp_path: Path, network: Path, en
     pytest.fail("a worker or campaign lives on")
 
 
-def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(
-    tmp_path: Path, network: Path, environment: dict[str, str], edgebench: Callable[..., Any]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_the_end_of_a_job_keep_what_was_measured_and_say_how_to_go_on(
+    tmp_path: Path, network: Path, environment: dict[str, str], edgebench: Callable[..., Any], number: signal.Signals
 ) -> None:
     process = start(["bench", str(network), *BENCH], tmp_path, environment)
     wait_at_most(process, 2.5)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 2
     assert "Traceback" not in stderr
     assert "Interrupted" in stderr
     assert "edgebench run --resume" in stderr
+    assert not workers_left(environment)
     assert edgebench("run", "--resume").returncode == 0
+
+
+def test_a_run_does_not_go_on_with_another_network(
+    tmp_path: Path, network: Path, environment: dict[str, str], edgebench: Callable[..., Any]
+) -> None:
+    assert edgebench("bench", network, "--backend", "fake", "--batch", "1", "--batch", "2", "--quick").returncode == 0
+    (folder,) = (tmp_path / "results").iterdir()
+    kept = (folder / "results.jsonl").read_text().splitlines(keepends=True)
+    (folder / "results.jsonl").write_text(kept[0])
+    fake_artifact(network.parent, {"sleep": 0.003}, name="net")
+    done = edgebench("run", "--resume")
+    assert done.returncode == 2
+    assert f"{network.name} has changed since this run began" in done.stderr
+    assert (folder / "results.jsonl").read_text() == kept[0], "nothing is lost, and nothing added"
+
+
+def test_a_file_in_the_results_that_its_network_no_longer_makes_names_the_network(tmp_path: Path) -> None:
+    made = tmp_path / "artifacts.onnx"
+    made.write_bytes(b"old")
+    plan: Any = SimpleNamespace(recipes=(), model=SimpleNamespace(source="nets:make"))
+    work: Any = SimpleNamespace(
+        artifact=SimpleNamespace(path=str(made), sha256="new"), cell=SimpleNamespace(recipe="plain")
+    )
+    folder: Any = SimpleNamespace(path=tmp_path, results=lambda: ())
+    with pytest.raises(StoreError, match='the recipe "plain" makes of nets:make has changed'):
+        runner._check_same(folder, plan, [work])
+    work.artifact.sha256 = store.sha256(made)
+    runner._check_same(folder, plan, [work])
 
 
 def test_report_gives_the_same_bytes_again(
