@@ -139,7 +139,18 @@ def _row(a: Result, b: Result, found: Sequence[Compared]) -> dict[str, Any]:
         "why": why,
         "same_file": _same_file(a, b),
         "figures": [{**dataclasses.asdict(c), "regression": c.regression} for c in found],
+        "unknown": _unknown(a, b, found),
     }
+
+
+def _unknown(a: Result, b: Result, found: Sequence[Compared]) -> list[str]:
+    """The figures that both cells should have and neither has: nothing was compared there."""
+    if a.status != "ok" or b.status != "ok":
+        return []
+    told = {c.metric for c in found}
+    names = [n for n in ("latency", "accuracy", "memory_peak", "size", *_energies(a, b)) if n not in told]
+    seen = {n: [m for r in (a, b) if (m := r.get(n))] for n in names}
+    return [n for n, ms in seen.items() if all(m.value is None for m in ms) and (len(ms) == 2 or n == "latency")]
 
 
 def _status(a: Result, b: Result) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,36 +34,55 @@ def sentence(answer: Object) -> str:
     if not pairs:
         both = f"edgebench report {plain(answer['a']['run'])} {plain(answer['b']['run'])}"
         return f"Nothing can be compared: no cell is in both runs; to see them side by side: {both}"
-    return (f"{missing} of {answer['cells_of_a']} cells of A have no result in B. " if missing else "") + _verdict(
-        answer
-    )
+    behind = f"{missing} of {answer['cells_of_a']} cells of A have no result in B. " if missing else ""
+    return f"{behind}{'; '.join((_verdict(answer), *_silent(answer['rows'])))}."
+
+
+def _silent(rows: Sequence[Object]) -> Iterator[str]:
+    """The pairs and the figures of which a verdict says nothing, as neither run has them."""
+    ended = Counter(r["verdict"] for r in rows if r["verdict"].endswith("in both"))
+    if ended:
+        others = "of the other pairs " if any(r["figures"] for r in rows) else ""
+        told = [
+            f"{n} {'' if end.startswith('failed') else 'was ' if n == 1 else 'were '}{end}" for end, n in ended.items()
+        ]
+        yield f"{others}{' and '.join(told)}"
+    unknown = Counter(name for r in rows for name in r["unknown"])
+    if unknown:
+        told = [f"{_flat(name)} of {count(n, 'pair')}" for name, n in unknown.items()]
+        yield f"not known in either run: {', '.join(told)}"
 
 
 def _verdict(answer: Object) -> str:
-    pairs = len(answer["rows"])
+    """What the figures say that both runs have, without a full stop."""
+    rows, unresolved = answer["rows"], answer["unresolved"]
+    figures, pairs = sum(len(r["figures"]) for r in rows), sum(bool(r["figures"]) for r in rows)
     said = [f"{n} {metric} {verdict}" for metric, verdicts in answer["counts"].items() for verdict, n in verdicts.items()
             if verdict not in ("same", "unresolved")]  # fmt: skip
     changes = f" ({', '.join(map(_flat, said))})" if said else ""
-    broken = sum(r["verdict"] == "regression" for r in answer["rows"])
-    of = f"of {sum(len(r['figures']) for r in answer['rows'])} figures in {count(pairs, 'pair')}"
+    of = f"{count(figures, 'figure')} in {count(pairs, 'pair')}"
     if answer["exit_code"] == 1:
-        worse = answer["regressions"] - broken
-        told = [f"{worse} {of} {'is' if worse == 1 else 'are'} worse{changes}"] if worse else []
-        told += [f"{broken} of {count(pairs, 'cell')} failed"] if broken else []
-        if _moved(answer) == "slower":
-            told.insert(0, _together(answer["overall"]))
-        return f"B is a regression: {', and '.join(told)}."
-    if answer["unresolved"] and _moved(answer) == "faster":
-        return (
-            f"No regression: {_together(answer['overall'])}, and {answer['unresolved']} {of} stay unresolved{changes}."
-        )
-    if answer["unresolved"]:
-        return f"No regression was found, but {answer['unresolved']} {of} stay unresolved{changes}."
-    if not sum(len(r["figures"]) for r in answer["rows"]):
-        return f"Nothing can be compared: none of the {count(pairs, 'pair')} has a figure in both runs."
+        return f"B is a regression: {', and '.join(_worse(answer, of, changes))}"
+    if unresolved:
+        stay = f"{unresolved} of {of} {'stays' if unresolved == 1 else 'stay'} unresolved{changes}"
+        if _moved(answer) == "faster":
+            return f"No regression: {_together(answer['overall'])}, and {stay}"
+        return f"No regression was found, but {stay}"
+    if not figures:
+        many = f"none of the {len(rows)} pairs has" if len(rows) > 1 else "the only pair has not"
+        return f"Nothing can be compared: {many} a figure in both runs"
     if missing := answer["missing"]:
-        return f"No regression in the {count(pairs, 'pair')} that both have, which says nothing of the other {missing}{changes}."
-    return f"No regression: {of.removeprefix('of ')}, {'none worse' + changes if said else 'all the same'}."
+        return f"No regression in the {count(pairs, 'pair')} that both have, which says nothing of the other {missing}{changes}"
+    return f"No regression: {of}, {'none worse' + changes if said else 'all the same' if figures > 1 else 'the same'}"
+
+
+def _worse(answer: Object, of: str, changes: str) -> list[str]:
+    """What makes it a regression: all pairs together, figures, and cells that failed."""
+    broken = sum(r["verdict"] == "regression" for r in answer["rows"])
+    worse = answer["regressions"] - broken
+    told = [_together(answer["overall"])] if _moved(answer) == "slower" else []
+    told += [f"{worse} of {of} {'is' if worse == 1 else 'are'} worse{changes}"] if worse else []
+    return told + ([f"{broken} of {count(len(answer['rows']), 'cell')} failed"] if broken else [])
 
 
 def _moved(answer: Object) -> str:

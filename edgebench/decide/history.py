@@ -124,9 +124,13 @@ def overview(runs: Iterable[tuple[Run, Sequence[Result]]], unread: Sequence[str]
         cells.append({
             "cell": cell, "runs": len(points), "figures": len(figures),
             "first": figures[0].value if figures else None, "last": figures[-1].value if figures else None,
-            "breaks": len(found["breaks"]), "changes": found["changes"],
+            "breaks": len(found["breaks"]), "changes": found["changes"], "judged": max(found["series"], default=0) >= ENOUGH,
         })  # fmt: skip
-    return {"schema": SCHEMA, "cells": cells, "unread": list(unread)}
+    return {"schema": SCHEMA, "cells": cells, "least": ENOUGH, "unread": list(unread)}
+
+
+ENOUGH = 2 * LEAST
+"""Figures of one machine and set-up: of a shorter series nobody can tell whether it changed."""
 
 
 def told(points: Sequence[Point]) -> dict[str, Any]:
@@ -134,7 +138,8 @@ def told(points: Sequence[Point]) -> dict[str, Any]:
     figures = [p for p in points if p.value is not None]
     breaks = [i for i in range(1, len(figures)) if figures[i].fingerprint != figures[i - 1].fingerprint]
     changes = []
-    for start, end in zip([0, *breaks], [*breaks, len(figures)], strict=True):
+    parts = list(zip([0, *breaks], [*breaks, len(figures)], strict=True))
+    for start, end in parts:
         part = figures[start:end]
         places = change_points([p.value or 0.0 for p in part], [_error(p) for p in part])
         edges = [0, *places, len(part)]
@@ -144,7 +149,8 @@ def told(points: Sequence[Point]) -> dict[str, Any]:
         "points": [{name: getattr(p, name) for name in KEPT} for p in points],
         "breaks": [_break(figures[i - 1], figures[i]) for i in breaks],
         "changes": changes,
-        "least": 2 * LEAST,
+        "series": [end - start for start, end in parts],
+        "least": ENOUGH,
     }
 
 

@@ -16,7 +16,7 @@ NAMES = {"version": "another runtime version", "artifact": "another model file",
 def sentence(answer: Object) -> str:
     """The answer in one sentence."""
     figures = [p for p in answer["points"] if p["value"] is not None]
-    changes, breaks = answer["changes"], answer["breaks"]
+    changes, series, least = answer["changes"], answer["series"], answer["least"]
     over = f"over {count(len(answer['points']), 'run')}"
     if not figures:
         return f"The latency was never measured {over}."
@@ -24,14 +24,17 @@ def sentence(answer: Object) -> str:
         last = changes[-1]
         times = "once" if len(changes) == 1 else f"{len(changes)} times"
         return f"The latency changed {times} {over}, last at {plain(last['run'])}: {_step(last)}."
+    if max(series) < least:
+        there = (
+            f"there {'is' if max(series) == 1 else 'are'}"
+            if len(series) == 1
+            else f"the longest of {len(series)} series has"
+        )
+        return f"Whether the latency changed cannot be told: it takes {least} runs on one machine, and {there} {max(series)}."
+    short = sum(n < least for n in series)
     said = f"No change of the latency was found {over}"
-    if breaks:
-        said += f", in {count(len(breaks) + 1, 'series')} of different machines or set-ups"
-    return (
-        f"{said}; it takes {answer['least']} runs on one machine to see one."
-        if len(figures) < answer["least"]
-        else f"{said}."
-    )
+    said += f", in {len(series)} series of different machines or set-ups" if len(series) > 1 else ""
+    return f"{said}; {short} of them {'is' if short == 1 else 'are'} too short to tell." if short else f"{said}."
 
 
 def _step(change: Object) -> str:
@@ -80,12 +83,16 @@ def overview(answer: Object, width: int = 100) -> str:
         if changed
         else f"None of {count(len(cells), 'cell')} changed"
     )
-    lines = [*show.wrap(f"{said} over the runs.", width), ""]
+    short = sum(not c["judged"] for c in cells)
+    untold = (
+        f"; of {short} of them it cannot be told, which takes {answer['least']} runs on one machine" if short else ""
+    )
+    lines = [*show.wrap(f"{said} over the runs{untold}.", width), ""]
     head = ["cell", "runs", "first", "last", "breaks", "changes"]
     body = [
         [
             plain(c["cell"]), str(c["runs"]), *(text.time(c[k]) if c[k] is not None else MISSING for k in ("first", "last")),
-            str(c["breaks"]), _step(c["changes"][-1]) if c["changes"] else "none",
+            str(c["breaks"]), _changes(c),
         ]
         for c in cells
     ]  # fmt: skip
@@ -100,6 +107,12 @@ def overview(answer: Object, width: int = 100) -> str:
             )
         ]
     return "\n".join(lines + table + _unread(answer, width))
+
+
+def _changes(cell: Object) -> str:
+    if cell["changes"]:
+        return _step(cell["changes"][-1])
+    return "none" if cell["judged"] else "too few runs to tell"
 
 
 def _unread(answer: Object, width: int) -> list[str]:

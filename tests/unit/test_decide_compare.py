@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgebench.decide.answers import Right, percentile_floor, unpaired_difference
 from edgebench.decide.compare import compare
-from edgebench.decide.compare_text import markdown, render
+from edgebench.decide.compare_text import markdown, render, sentence
 from edgebench.decide.versus import accuracies, memories, welch
 from edgebench.errors import EdgebenchError
 from edgebench.schema import Measurement, Options
@@ -283,6 +283,28 @@ def test_runs_without_results() -> None:
         compare(side(), side(result()))
     failed = side(result(status="failed"))
     assert compare(failed, replace(failed, run=side(id="two").run))["exit_code"] == 4
+
+
+@pytest.mark.parametrize("id", ["one", "two"])
+def test_what_neither_run_knows_is_not_called_the_same(id: str) -> None:
+    meterless = result("meterless", plain("energy_gpu", "J", None, "no meter"))
+    found = (result("kept"), meterless, result("broke", status="failed"), result("left", status="skipped"))
+    answer = compare(side(*found), side(*found, id=id))
+    assert sentence(answer) == (
+        "No regression: 8 figures in 2 pairs, all the same; of the other pairs 1 failed in both and 1 was skipped in both; "
+        "not known in either run: energy gpu of 1 pair."
+    )
+    broken = side(*found[2:])
+    assert sentence(compare(broken, replace(broken, run=side(id=id).run))) == (
+        "Nothing can be compared: none of the 2 pairs has a figure in both runs; 1 failed in both and 1 was skipped in both."
+    )
+    withheld = replace(result(), measurements=(plain("latency", "s", None, "noisy: too busy"), accuracy(900)))
+    answer = compare(side(withheld), side(withheld, id=id))
+    told = {
+        "one": "No regression: 1 figure in 1 pair, the same; not known in either run: latency of 1 pair.",
+        "two": "No regression was found, but 1 of 2 figures in 1 pair stays unresolved.",
+    }
+    assert sentence(answer) == told[id]
 
 
 def test_markdown_lets_nothing_through() -> None:

@@ -110,6 +110,39 @@ def test_another_machine_is_a_break_and_no_change() -> None:
     assert "another machine or set-up" in history_text.render(answer, 80)
 
 
+@pytest.mark.parametrize(
+    ("lengths", "said"),
+    [
+        ((5,), "Whether the latency changed cannot be told: it takes 6 runs on one machine, and there are 5."),
+        ((1,), "Whether the latency changed cannot be told: it takes 6 runs on one machine, and there is 1."),
+        ((4, 5, 2), "Whether the latency changed cannot be told: it takes 6 runs on one machine, and the longest of 3 series "
+            "has 5."),
+        ((6,), "No change of the latency was found over 6 runs."),
+        ((6, 6), "No change of the latency was found over 12 runs, in 2 series of different machines or set-ups."),
+        ((6, 2, 2), "No change of the latency was found over 10 runs, in 3 series of different machines or set-ups; "
+            "2 of them are too short to tell."),
+    ],
+)  # fmt: skip
+def test_a_series_that_is_too_short_tells_of_no_change(lengths: tuple[int, ...], said: str) -> None:
+    machines = [chr(ord("a") + i) * 64 for i, n in enumerate(lengths) for _ in range(n)]
+    found = [
+        (r, (result(environment={"fingerprint": m}),))
+        for (r, _), m in zip(runs([1.0] * sum(lengths)), machines, strict=True)
+    ]
+    assert history_text.sentence(history(found, CELL)) == said
+    if len(found) > 1:
+        row = history_text.overview(overview(found), 100)
+        assert row.splitlines()[-1].endswith("none" if max(lengths) >= 6 else "too few runs to tell")
+
+
+def test_an_overview_says_how_many_cells_cannot_be_judged() -> None:
+    both = [(r, (*found, *([result("new")] if i > 4 else []))) for i, (r, found) in enumerate(runs([1e-3] * 7))]
+    text = history_text.overview(overview(both), 120)
+    assert text.startswith(
+        "None of 2 cells changed over the runs; of 1 of them it cannot be told, which takes 6 runs on one machine."
+    )
+
+
 def test_a_break_names_what_is_another() -> None:
     facts = {"kernel": "6.1", "load": 0.1, "identity": {"cpu": "A76"}}
     later = {**facts, "kernel": "6.6", "load": 0.9, "fingerprint": "e" * 64}
