@@ -137,7 +137,8 @@ def dump(name: str, out: str | None) -> None:
         raise EdgebenchError(
             "A dump is made by Python on the board, which adb devices seldom have.", "Dump a device over ssh."
         )
-    found = board.ask(place.command([place.python, "-c", board.BOOT]), place.profile.address or "this machine")
+    address = place.profile.address or "this machine"
+    found = board.ask(place.command([place.python, "-c", board.BOOT]), address, python=place.python)
     target = Path(out or f"{name}-board.tar.gz")
     count = board.pack(found, target)
     say(f"{target}: {count} files of {identity.words(dict(found.identity)) or 'this machine'}.")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edgebench.devices import dump, identity
+from edgebench.devices import dump, identity, openssh
 from edgebench.errors import EdgebenchError
 from edgebench.schema import Options
 
@@ -54,8 +54,8 @@ def question(root: str = "/") -> bytes:
     return json.dumps({"code": code, "root": root}).encode() + b"\n"
 
 
-def ask(command: Sequence[str], address: str, root: str = "/") -> Board:
-    """Run the question by a device's `command` and read the answer.
+def ask(command: Sequence[str], address: str, root: str = "/", *, python: str = "python") -> Board:
+    """Run the question by a device's `command`, which starts `python` there, and read the answer.
 
     Raises BoardError when there is no answer, and EdgebenchError when the answer is none.
     """
@@ -74,7 +74,7 @@ def ask(command: Sequence[str], address: str, root: str = "/") -> Board:
         said = stderr.read().decode("utf-8", "replace").strip()
     lines = [line for line in done.stdout.decode("utf-8", "replace").split("\n") if line.startswith(dump.SENTINEL)]
     if not lines:
-        raise _silence(done.returncode, said, address)
+        raise _silence(done.returncode, said, address, python)
     try:
         return understand(json.loads(lines[-1][len(dump.SENTINEL) :]))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -83,19 +83,23 @@ def ask(command: Sequence[str], address: str, root: str = "/") -> Board:
         ) from error
 
 
-def _silence(code: int, said: str, address: str) -> BoardError:
+def _silence(code: int, said: str, address: str, python: str) -> BoardError:
+    if refusal := openssh.refused(address, said):
+        return BoardError(refusal.problem, refusal.fix, said)
     last = said.splitlines()[-1].strip().rstrip(".") if said else f"exit status {code}"
-    if code == 127:
+    if openssh.is_missing(python, code, said):
         return BoardError(
             f"There is no such Python on {address}: {last}.",
             f"Name the one that is there (edgebench device add ... --python /usr/bin/python3), or install one: "
-            f"ssh {address} sudo apt-get install python3",
+            f"{openssh.by_hand(address)} sudo apt-get install python3",
             said,
         )
+    if code == 127:
+        return BoardError(*openssh.setup_failed(address, last), said)
     if code == 255:  # ssh's own; every other status is that of the program over there
-        fix = f'Make "ssh {address}" work by hand, so that it asks for no password.'
+        fix = f'Make "{openssh.by_hand(address)}" work by hand, so that it asks for no password.'
         if "Permission denied" in last:
-            fix = f"Check the user's name, and give it your public key: ssh-copy-id {address}"
+            fix = f"Check the user's name, and give it your public key: {openssh.by_hand(address, 'ssh-copy-id')}"
         return BoardError(f"{address} cannot be reached: {last}.", fix, said)
     return BoardError(
         f"{address} does not answer the question who it is: {last}.", "Check that its Python is 3.6 or newer.", said

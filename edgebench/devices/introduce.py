@@ -59,7 +59,7 @@ def meet(name: str, address: str, python: str = "python3") -> Iterator[Introduct
     with tempfile.TemporaryDirectory(prefix="edgebench-keys-") as folder:
         new, configured = Path(folder) / "known_hosts", keys.configuration(command)
         try:
-            board = ask(keys.first_meeting(command, new, configured), address)
+            board = ask(keys.first_meeting(command, new, configured), address, python=python)
         except BoardError as error:
             raise keys.changed(error.said, address) or error from None
         met = new.is_file() and bool(new.read_text().strip())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgebench.backend import processor
+from edgebench.backend import Backend, processor
 from edgebench.devices import Device
 from edgebench.errors import EdgebenchError
 from edgebench.schema import Artifact, Availability, DeviceProfile
@@ -24,10 +25,25 @@ class LocalDevice(Device):
         return sys.executable if self.profile.python == DeviceProfile.python else self.profile.python
 
     def check(self) -> Availability:
-        if shutil.which(self.python) is None:
-            reason = f"There is no {self.python} on this machine."
-            return Availability(ok=False, reason=reason, fix='Name one in the profile: python = "/path/to/python".')
-        return Availability(ok=True)
+        fix = 'Name one in the profile: python = "/path/to/python".'
+        if not self.profile.setup:
+            there = shutil.which(self.python) is not None
+            reason = "" if there else f"There is no {self.python} on this machine."
+            return Availability(ok=there, reason=reason, fix="" if there else fix)
+        done = subprocess.run(
+            self.command([self.python, "-c", ""]), capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+        if done.returncode == 0:
+            return Availability(ok=True)
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1].rstrip(".")
+        reason = f"{self.python} does not start on this machine after the profile's setup lines: {last}."
+        return Availability(ok=False, reason=reason, fix="Mend the profile's setup lines, or its python.")
+
+    def furnish(self, backends: Mapping[str, Backend], cache: Path) -> None:
+        """Nothing is brought here; a Python that is not there is told before anything is made."""
+        found = self.check()
+        if not found.ok:
+            raise EdgebenchError(found.reason, found.fix)
 
     def processor(self) -> Mapping[str, Any]:
         return processor({})

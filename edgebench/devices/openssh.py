@@ -27,15 +27,40 @@ OPTIONS = {
 
 def reach(address: str, device: str) -> tuple[str, list[str]]:
     """The host as ssh names it, and the options, from [user@]host[:port]. Raises EdgebenchError for what is no address."""
-    match = re.fullmatch(r"(?P<host>(?:[^@\s]+@)?(?:\[[^\]\s]+\]|[^:\s]+))(?::(?P<port>\d+))?", address)
-    if match is None or address.startswith("-") or not 0 < int(match["port"] or 22) < 65_536:
+    host, port = _parts(address)
+    if not host or address.startswith("-") or not 0 < int(port or 22) < 65_536:
         raise EdgebenchError(
             f'"{address}", the address of device "{device}", is not an SSH address.',
             'Write it as "user@host" or "user@host:port".',
         )
     given = {**OPTIONS, "ControlPath": f"{control_folder()}/%C"}
     options = [part for key, value in given.items() for part in ("-o", f"{key}={value}")]
-    return re.sub(r"[\[\]]", "", match["host"]), [*options, *(["-p", match["port"]] if match["port"] else [])]
+    return host, [*options, *(["-p", port] if port else [])]
+
+
+def _parts(address: str) -> tuple[str, str]:
+    """[user@]host and port ("" for ssh's own) of an address; ("", "") for what is none."""
+    match = re.fullmatch(r"(?P<host>(?:[^@\s]+@)?(?:\[[^\]\s]+\]|[^:\s]+))(?::(?P<port>\d+))?", address)
+    return (re.sub(r"[\[\]]", "", match["host"]), match["port"] or "") if match else ("", "")
+
+
+def by_hand(address: str, program: str = "ssh") -> str:
+    """What a person types to reach an address: `ssh -p 2222 me@board`."""
+    host, port = _parts(address)
+    return f"{program} -p {port} {host}" if port else f"{program} {host or address}"
+
+
+def _known_as(address: str) -> str:
+    """What an address is called in known_hosts: `[board]:2222`, or the host alone at ssh's own port."""
+    host, port = _parts(address)
+    name = host.rpartition("@")[2]
+    return f"[{name}]:{port}" if port not in ("", "22") else name
+
+
+def is_missing(python: str, code: int | None, said: str) -> bool:
+    """Whether a shell's 127 is about the Python that was to follow the setup lines, and not about one of these."""
+    last = said.splitlines()[-1] if said else ""
+    return code == 127 and (not last or python in last or "exec" in last)
 
 
 def control_folder() -> Path:
@@ -56,31 +81,40 @@ def ended(address: str, python: str, code: int | None, said: str, *, reached: bo
     last = said.splitlines()[-1].strip().rstrip(".") if said else f"exit status {code}"
     if code == 255:  # ssh's own; every other status is that of the program over there
         return unreachable(address, last)
-    if code == 127:
+    if is_missing(python, code, said):
         return RemoteError(
             f"There is no {python} on {address}.", 'Name one in the profile: python = "/path/to/venv/bin/python".'
         )
+    if code == 127:
+        return RemoteError(*setup_failed(address, last))
     if reached and not said:
         return unreachable(address, "the runner ended without a word")
     return RemoteError(f"{address} refused: {last}.", "Check the device's profile and its setup lines.")
 
 
+def setup_failed(address: str, last: str) -> tuple[str, str]:
+    """The problem and the fix where a command of the profile's `setup` is not there."""
+    return f"A setup line fails on {address}: {last}.", "Mend the setup lines of the device's profile."
+
+
 def refused(address: str, said: str) -> RemoteError | None:
     """What no second try will mend: keys and logins."""
     if "HOST IDENTIFICATION HAS CHANGED" in said:
+        told = re.search(r"ssh-keygen -f \S+ -R \S+", said)
+        forget = told[0] if told else f'ssh-keygen -R "{_known_as(address)}"'
         return RemoteError(
             f"The host key of {address} has changed: it is another machine or installed anew, or someone is in between.",
-            f'Only if you know why, forget the old key with "ssh-keygen -R HOST" and confirm the new one: ssh {address}',
+            f"Only if you know why, forget the old key and confirm the new one: {forget} && {by_hand(address)}",
         )
     if "Host key verification failed" in said:
         return RemoteError(
             f"The host key of {address} is not known here (Host key verification failed).",
-            f"Compare its fingerprint and accept it once by hand: ssh {address}",
+            f"Compare its fingerprint and accept it once by hand: {by_hand(address)}",
         )
     if "Permission denied" in said and "publickey" in said:
         return RemoteError(
             f"{address} refuses the login: {said.splitlines()[-1].strip().rstrip('.')}.",
-            f"Give it your public key: ssh-copy-id {address}",
+            f"Give it your public key: {by_hand(address, 'ssh-copy-id')}",
         )
     return None
 
@@ -88,5 +122,5 @@ def refused(address: str, said: str) -> RemoteError | None:
 def unreachable(address: str, why: str) -> LinkLost:
     return LinkLost(
         f"{address} cannot be reached: {why}.",
-        f'Make "ssh {address}" work by hand, so that it asks for no host key and no password.',
+        f'Make "{by_hand(address)}" work by hand, so that it asks for no host key and no password.',
     )

@@ -12,6 +12,7 @@ from edgebench.devices.adb import AdbDevice
 from edgebench.devices.board import BOOT, Board, ask
 from edgebench.devices.introduce import LEAST_PYTHON, python_of
 from edgebench.devices.local import LocalDevice
+from edgebench.devices.openssh import by_hand
 from edgebench.errors import EdgebenchError
 from edgebench.schema import DeviceProfile
 
@@ -68,7 +69,7 @@ def _here(device: Device, out: dict[str, Any]) -> None:
 def _there(device: Device, out: dict[str, Any]) -> None:
     """A board over SSH. What it has no runtime for is brought with the first run, if its Python is new enough."""
     address = device.profile.address
-    board = ask(device.command([device.python, "-c", BOOT]), address)
+    board = ask(device.command([device.python, "-c", BOOT]), address, python=device.python)
     out |= {"reachable": True, "identity": dict(board.identity), "is": identity.words(dict(board.identity))}
     out["runtimes"] = {**board.runtimes, **({"trtexec": "there"} if board.trtexec else {})}
     out["pushed"] = list(device.profile.backends)
@@ -82,7 +83,7 @@ def lacks(profile: DeviceProfile, board: Board) -> list[dict[str, str]]:
     found = [_older_python(profile, board)] if too_old else []
     if not board.rsync:
         what = f"There is no rsync on {profile.address}, by which files are brought there."
-        found.append({"what": what, "fix": f"ssh {profile.address} sudo apt-get install rsync"})
+        found.append({"what": what, "fix": f"{by_hand(profile.address)} sudo apt-get install rsync"})
     return found
 
 
@@ -91,7 +92,7 @@ def _older_python(profile: DeviceProfile, board: Board) -> dict[str, str]:
     what = f"{profile.python} on {address} is Python {board.python}, and measuring needs 3.10."
     if better:
         return {"what": what, "fix": f"edgebench device add {profile.name} {address} --python {better} --replace"}
-    return {"what": what, "fix": f"ssh {address} sudo apt-get install python3.10"}
+    return {"what": what, "fix": f"{by_hand(address)} sudo apt-get install python3.10"}
 
 
 def _minor(version: str) -> tuple[int, ...]:

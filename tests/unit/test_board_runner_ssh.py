@@ -15,6 +15,7 @@ import pytest
 
 from edgebench import plugins
 from edgebench.devices import board_env, cpu, link, openssh, ssh
+from edgebench.devices.board import BOOT, ask
 from edgebench.devices.ssh import SshDevice
 from edgebench.errors import EdgebenchError
 from edgebench.lines import ChildDied
@@ -184,15 +185,48 @@ CHECKS = [
     (
         "echo 'ssh: connect to host board port 22: Connection refused' >&2; exit 255",
         "Connection refused",
-        "by hand",
+        'Make "ssh -p 2222 me@board" work by hand',
     ),
     ("echo 'Host key verification failed.' >&2; exit 255", "Host key verification failed", "by hand"),
-    (f"printf '{CHANGED}' >&2; exit 255", "The host key of me@board:2222 has changed", "ssh-keygen -R"),
-    ("echo 'me@board: Permission denied (publickey).' >&2; exit 255", "refuses the login", "ssh-copy-id"),
+    (
+        f"printf '{CHANGED}' >&2; exit 255",
+        "The host key of me@board:2222 has changed",
+        'ssh-keygen -R "[board]:2222" && ssh -p 2222 me@board',
+    ),
+    (
+        "echo 'me@board: Permission denied (publickey).' >&2; exit 255",
+        "refuses the login",
+        "ssh-copy-id -p 2222 me@board",
+    ),
     ("exit 127", "There is no", 'python = "'),
+    (f"echo 'sh: 1: exec: {sys.executable}: not found' >&2; exit 127", "There is no", 'python = "'),
+    (
+        "echo 'sh: 1: module: not found' >&2; exit 127",
+        "A setup line fails on me@board:2222: sh: 1: module",
+        "setup lines",
+    ),
     ("echo oops >&2; exit 3", "refused: oops", "setup"),
     ('echo Welcome; echo \'{"python": "3.11"}\'', "refused: exit status 0", "setup"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("script", "reason", "fix"),
+    [
+        (CHECKS[2][0], "has changed", 'ssh-keygen -R "[board]:2222"'),
+        (CHECKS[3][0], "refuses the login", "ssh-copy-id -p 2222 me@board"),
+        (CHECKS[4][0], "no such Python", "ssh -p 2222 me@board sudo apt-get"),
+        (CHECKS[6][0], "A setup line fails", "setup lines"),
+    ],
+)
+def test_what_is_wrong_with_a_board_is_said_of_its_question_too(
+    script: str, reason: str, fix: str, board: Path, tmp_path: Path
+) -> None:
+    fake(tmp_path / "bin/ssh", f"#!/bin/sh\n{script}\n")
+    there = device()
+    with pytest.raises(EdgebenchError, match=reason) as said:
+        ask(there.command([there.python, "-c", BOOT]), "me@board:2222", python=there.python)
+    assert fix in said.value.fix
 
 
 @pytest.mark.parametrize(("script", "reason", "fix"), CHECKS)

@@ -59,6 +59,23 @@ def test_local_is_this_machine(machine: Path) -> None:
     assert device.check().ok
 
 
+@pytest.mark.parametrize(
+    ("python", "setup", "words"),
+    [
+        ("/gone/python", (), "There is no /gone/python on this machine"),
+        ("/gone/python", ("true",), "/gone/python does not start on this machine after the profile's setup lines"),
+        ("python3", ("nosuchcommand",), "nosuchcommand"),
+    ],
+)
+def test_a_python_that_is_not_here_is_told_before_anything_is_made(
+    python: str, setup: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    device = LocalDevice(DeviceProfile(name="odd", python=python, setup=setup))
+    with pytest.raises(EdgebenchError, match=words):
+        device.furnish({}, tmp_path)
+    LocalDevice(DeviceProfile(name="even", setup=("true",))).furnish({}, tmp_path)
+
+
 def test_a_board_that_is_neither_here_nor_addressed_is_one_clear_error(machine: Path, config: Path) -> None:
     with pytest.raises(EdgebenchError) as caught:
         profiles.resolve("jetson", machine)
