@@ -83,6 +83,15 @@ def test_a_warning_that_all_runs_have_is_told_once() -> None:
     assert [f.text for f in build_all(sources[:1]).facts if f.warning] == ["Busy.", "Hot."]
 
 
+def test_the_uncompressed_network_lost_no_accuracy_against_itself() -> None:
+    few = figure("accuracy", "1", 0.9, spread=0.05, n=40)
+    base = replace(wide("base", 1e-3, 1.01), measurements=(wide("base", 1e-3, 1.01).measurements[0], few))
+    other = replace(base, cell=cell("other", "ov"), baseline=None)
+    assert "sure of the accuracy" not in words(build(RUN, [base]), "answer")
+    slower = replace(other, measurements=(replace(base.measurements[0], value=2e-3, interval=None), few))
+    assert "sure of the accuracy" not in words(build(RUN, [base, slower]), "answer")
+
+
 def test_rows_that_were_too_noisy_are_counted() -> None:
     said = words(build(RUN, [wide("a", 1e-3, 1.01), wide("b", 2e-3, 1.01), *map(noisy, "cde")]), "answer")
     assert "3 of 5 rows were too noisy to publish, and may be faster" in said

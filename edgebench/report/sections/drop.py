@@ -16,14 +16,17 @@ ALLOWED = 0.01
 
 
 def drops(table: Table) -> Callable[[Row], Point | None]:
-    """The drop of a row as a share (0.01 is one point; negative: it gained); None where either was not measured."""
+    """The drop of a row as a share (0.01 is one point; negative: it gained); None where either was not measured.
+
+    Of a row that is its own parent it is nothing, however few samples its accuracy was measured on.
+    """
     parent = baselines(table)
 
     def drop(row: Row) -> Point | None:
         above = parent(row)
-        if above is None:
-            return None
-        return dropped(above, row)
+        if above is row and row.accuracy:
+            return Point(value=0.0, low=0.0, high=0.0)
+        return dropped(above, row) if above else None
 
     return drop
 
