@@ -6,13 +6,12 @@ from typing import Any
 
 from edgebench import plugins
 from edgebench.errors import EdgebenchError
-from edgebench.ready import FLOOR
 from edgebench.schema import Availability
 
 
 def backends() -> list[dict[str, Any]]:
     """Every registered runtime with what its probe says, as plain JSON; the fake one is the tests' own."""
-    return [_about(name) for name in plugins.names("edgebench.backends") if name != FLOOR]
+    return [_about(name) for name in plugins.offered(plugins.names("edgebench.backends"))]
 
 
 def backend(name: str) -> dict[str, Any]:

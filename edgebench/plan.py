@@ -15,6 +15,7 @@ from typing import Any
 
 from edgebench.backend import Backend
 from edgebench.errors import EdgebenchError, PlanError, did_you_mean
+from edgebench.plugins import offered
 from edgebench.schema import DEFAULT, PROTOCOLS, Cell, ModelSpec, Options, Protocol, Recipe, Step
 from edgebench.toml import Document, Problems, check_table
 
@@ -156,7 +157,7 @@ def _check_names(
     ]
     for at, key, name in [*named, *((("backends", name), "backends", name) for name in options)]:
         if isinstance(name, str) and name not in known[key]:
-            problems.add(at, f'There is no {key.removesuffix("s")} "{name}". {did_you_mean(name, known[key])}')
+            problems.add(at, f'There is no {key.removesuffix("s")} "{name}". {did_you_mean(name, offered(known[key]))}')
 
 
 def _table(data: Mapping[str, Any], key: str) -> dict[str, Any]:

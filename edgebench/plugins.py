@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, distributions
@@ -20,6 +20,9 @@ from edgebench.backend import Backend
 from edgebench.errors import EdgebenchError, MissingRuntime, did_you_mean
 
 GROUPS = tuple(f"edgebench.{kind}" for kind in ("backends", "devices", "methods", "metrics", "reports"))
+
+FLOOR = "fake"
+"""The backend that infers nothing: its row is what the harness itself costs (DESIGN 6, item 14), and no user asks for it."""
 
 Registered = list[tuple[EntryPoint, Distribution]]
 
@@ -90,10 +93,15 @@ def origin(group: str, name: str) -> str:
     return " and ".join(_label(distribution) for _, distribution in _find(group, name))
 
 
+def offered(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the names that a user is told of: the floor is the tests' own and the harness's."""
+    return tuple(name for name in names if name != FLOOR)
+
+
 def _find(group: str, name: str) -> Registered:
     known = _catalogue(group)
     if name not in known:
-        raise EdgebenchError(f"There is no {_noun(group)} called {name!r}.", did_you_mean(name, known))
+        raise EdgebenchError(f"There is no {_noun(group)} called {name!r}.", did_you_mean(name, offered(known)))
     return known[name]
 
 

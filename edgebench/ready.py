@@ -14,9 +14,9 @@ from edgebench.errors import DataError, MissingRuntime, ModelError, PlanError
 from edgebench.inspect.graph import UnknownKind
 from edgebench.parts import beside
 from edgebench.plan import Plan
+from edgebench.plugins import FLOOR
 from edgebench.schema import Artifact, DeviceProfile, ModelSpec, Options, Recipe, TensorSpec
 
-FLOOR = "fake"
 HERE = DeviceProfile(name="local")
 WHOLE = 1.0
 """The share of the pictures that a ready file is evaluated on: it was trained elsewhere."""

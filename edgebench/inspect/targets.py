@@ -12,7 +12,6 @@ from edgebench.inspect import lint
 from edgebench.inspect.graph import Network
 from edgebench.inspect.qdq import Facts
 
-FLOOR = "fake"
 ONLY_HERE: Mapping[str, frozenset[str]] = {"tensorrt": frozenset({"onnx"})}
 """Targets whose rules are known even where their backend is not registered, and what they open."""
 
@@ -42,9 +41,7 @@ def judge(network: Network) -> tuple[Target, ...]:
 
 def _backends() -> dict[str, frozenset[str]]:
     known = {}
-    for name in plugins.names("edgebench.backends"):
-        if name == FLOOR:
-            continue
+    for name in plugins.offered(plugins.names("edgebench.backends")):
         try:
             known[name] = frozenset(plugins.backend(name).accepts)
         except EdgebenchError:

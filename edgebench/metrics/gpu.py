@@ -27,8 +27,11 @@ class Gpu(Metric):
         return {"definitions": {name: dict(said) for name, said in times(subject.feeds(0)).items()} if times else {}}
 
     def figures(self, work: Work, records: Sequence[Record], protocol: Protocol) -> tuple[Measurement, ...]:
-        out = []
-        for record in (r["gpu"] for r in records if r.get("gpu")):
+        out, seen = [], [r["gpu"] for r in records if r.get("gpu")]
+        if seen and not any(record["definitions"] for record in seen):
+            note = f"{work.cell.backend} has no device timers that it can be asked for"
+            return (Measurement(metric="gpu", unit="s", phase="gpu", source="no device timers", note=note),)
+        for record in seen:
             for name, said in record["definitions"].items():
                 graph = "a CUDA graph" if said["cuda_graph"] else "no CUDA graph"
                 copies = "copies included" if said["transfers"] else "without copies"

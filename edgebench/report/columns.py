@@ -10,13 +10,12 @@ from typing import Literal
 
 from edgebench.figures import caches
 from edgebench.metrics.latency import interval_of
+from edgebench.plugins import FLOOR
 from edgebench.report import text
 from edgebench.report.text import MISSING, plain
 from edgebench.schema import Measurement, Result
 
 Tone = Literal["", "good", "bad", "doubt"]
-FLOOR = "fake"
-"""The backend that infers nothing: its row is what the harness itself costs (DESIGN 6, item 14)."""
 DAGGER = "†"
 """Marks a figure that was not measured here (DESIGN 8); its footnote says by whom and how it was had."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgebench.errors import StoreError
-from edgebench.report.columns import FLOOR
+from edgebench.plugins import FLOOR
 from edgebench.report.text import count, plain
 from edgebench.schema import Protocol, Result, Run, from_json
 

@@ -13,6 +13,7 @@ from typing import Any
 from edgebench.devices.emulation import emulator
 from edgebench.errors import MissingRuntime
 from edgebench.metrics.paired import Right
+from edgebench.plugins import FLOOR
 from edgebench.report import columns as kinds
 from edgebench.report.columns import Column, Entry
 from edgebench.report.facts import Fact, facts
@@ -208,7 +209,7 @@ def order(runs: Sequence[Run], results: Sequence[Result]) -> list[int]:
 
     def key(i: int) -> tuple[int, ...]:
         c = results[i].cell
-        ours, model, device = c.backend == kinds.FLOOR, models[c.model], devices[c.device]
+        ours, model, device = c.backend == FLOOR, models[c.model], devices[c.device]
         return (
             ours,
             model,

@@ -18,6 +18,7 @@ from edgebench.measure import serve
 from edgebench.metrics import Subject, Tools
 from edgebench.metrics.accuracy import Accuracy, gate, relative_error, run_all
 from edgebench.metrics.energy import LOADS, Energy
+from edgebench.metrics.gpu import Gpu
 from edgebench.metrics.offline import Offline
 from edgebench.metrics.server import Server, poisson_schedule
 from edgebench.metrics.sustained import Sustained, time_to_throttle
@@ -29,6 +30,12 @@ WORK = Work(
     artifact=Artifact(format="x", path="", sha256="0", size=1),
     data=Artifact(format="x", path="", sha256="0", size=1),
 )
+
+
+def test_a_runtime_without_device_timers_says_so() -> None:
+    assert Gpu().figures(WORK, [{}], DEFAULT) == ()
+    (told,) = Gpu().figures(WORK, [{"gpu": {"definitions": {}}}], DEFAULT)
+    assert (told.metric, told.value, told.note) == ("gpu", None, "b has no device timers that it can be asked for")
 
 
 class World:

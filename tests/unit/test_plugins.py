@@ -28,6 +28,14 @@ class Install(Protocol):
     def __call__(self, name: str, entries: str, module: str | None = None, requires: str = "") -> None: ...
 
 
+def test_what_only_the_harness_asks_for_is_offered_to_nobody() -> None:
+    with pytest.raises(EdgebenchError) as said:
+        plugins.backend("zzzz")
+    assert "onnxruntime" in said.value.fix
+    assert plugins.FLOOR not in said.value.fix
+    assert plugins.backend(plugins.FLOOR).name == plugins.FLOOR
+
+
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Write a distribution as pip would have left it: metadata, entry points and a module named after it."""

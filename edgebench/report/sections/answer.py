@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from edgebench import stats
-from edgebench.report.columns import FLOOR
+from edgebench.plugins import FLOOR
 from edgebench.report.facts import trust
 from edgebench.report.sections.base import Section, baselines, group, groups, names, places, shown, usable
 from edgebench.report.sections.drop import ALLOWED, drops, points, signed

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
 
-from edgebench.report.columns import FLOOR, options_text
+from edgebench.plugins import FLOOR
+from edgebench.report.columns import options_text
 from edgebench.report.points import Point
 from edgebench.report.table import Row, Table
 from edgebench.report.text import count, plain

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgebench import stats
-from edgebench.report.columns import FLOOR
+from edgebench.plugins import FLOOR
 from edgebench.report.points import Point, point
 from edgebench.report.sections.base import Line, Section, baselines, cut, drawable, names, once, places, shown
 from edgebench.report.sections.drop import ALLOWED, dropped, paired, signed
