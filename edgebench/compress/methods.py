@@ -67,12 +67,19 @@ def check_recipe(recipe: Recipe) -> None:
                 f'Make "{method.name}" the last step.',
             )
     for i, method in enumerate(methods):
-        for after in methods[i + 1 :] if getattr(method, "keeps_zeros", False) else ():
-            if getattr(after, "rewrites", False):
+        for after in methods[i + 1 :]:
+            reason = _undone(method, after)
+            if reason:
                 raise PlanError(
-                    f'The recipe "{recipe.name}" has "{after.name}" after "{method.name}", which would fill its zeros again.',
+                    f'The recipe "{recipe.name}" has "{after.name}" after "{method.name}", {reason}.',
                     f'Put "{method.name}" behind it; a training under the mask is its option retrain.',
                 )
+
+
+def _undone(method: Method, after: Method) -> str:
+    """Why a later step would undo what a method must keep (`undone_by`), or nothing."""
+    asked = getattr(method, "undone_by", None)
+    return str(asked(after)) if asked else ""
 
 
 def describe() -> list[dict[str, Any]]:

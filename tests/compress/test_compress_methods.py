@@ -91,6 +91,32 @@ def test_quantize_must_be_last() -> None:
             methods.check_recipe(wrong)
 
 
+def test_what_would_undo_a_mask_is_refused() -> None:
+    fours, half = step("mask", pattern="2:4"), step("mask", sparsity=0.5)
+    more = step("mask", sparsity=0.8, retrain=Options(epochs=1))
+    less = step("mask", sparsity=0.3, retrain=Options(epochs=1))
+    peer = step("peer-torch-pruning")
+    for fine in (
+        (step("prune", macs=0.5), fours),
+        (half, step("prune", macs=0.5)),
+        (half, more),
+        (fours, more),
+        (less, half),
+    ):
+        methods.check_recipe(recipe(*fine))
+    for prunes in (step("prune", macs=0.5), step("prune", latency=0.5, backend="onnxruntime"), peer):
+        with pytest.raises(
+            PlanError, match=r'after "mask", which takes channels out of its groups of four.*Put "mask" behind'
+        ):
+            methods.check_recipe(recipe(fours, prunes))
+    iterative = step("prune", macs=0.5, steps=2, between=Options(epochs=1))
+    for fills in (step("finetune"), step("factorize", energy=0.5), iterative, less, step("distill", student="m:make")):
+        with pytest.raises(PlanError, match=r"fill its zeros again.*option retrain"):
+            methods.check_recipe(recipe(half, fills))
+    with pytest.raises(PlanError, match="fill its zeros"):
+        methods.check_recipe(recipe(half, step("mask", pattern="2:4", retrain=Options(epochs=1))))
+
+
 def test_the_catalogue_is_plain_json() -> None:
     found = {m["name"]: m for m in json.loads(json.dumps(methods.describe()))}
     assert {"train", "finetune", "distill", "prune", "quantize"} <= set(found)

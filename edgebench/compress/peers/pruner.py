@@ -26,6 +26,7 @@ class TorchPruning:
     name: ClassVar[str] = "peer-torch-pruning"
     precision: ClassVar[str | None] = None
     compresses: ClassVar[bool] = True
+    resizes: ClassVar[bool] = True
 
     pruning_ratio: float = 0.5
     round_to: int = 8

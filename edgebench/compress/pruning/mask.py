@@ -21,15 +21,12 @@ class Mask:
     No CPU runtime computes less for zeros: what unstructured ones buy is the compressed size of the file, which is recorded.
     2:4 is for TensorRT on GPUs since Ampere (Mishra et al., 2021, arXiv:2104.08378): along the input channels. Magnitude
     (Han et al., 2015, arXiv:1506.02626); `scope` compares within a layer, or over the network. `retrain` are options of the step
-    finetune, during which the zeros stay; a later training would fill them, and is refused.
+    finetune, during which the zeros stay; a later step that would fill them, or take channels out of the fours, is refused.
     """
 
     name: ClassVar[str] = "mask"
     precision: ClassVar[str | None] = None
     compresses: ClassVar[bool] = True
-    keeps_zeros: ClassVar[bool] = True
-    """No later step of a recipe may rewrite the weights."""
-
     pattern: Literal["unstructured", "2:4"] = "unstructured"
     sparsity: float = 0.5
     scope: Literal["layer", "network"] = "layer"
@@ -49,6 +46,24 @@ class Mask:
         from edgebench.compress import methods
 
         return methods.parse(Step(method="finetune", options=self.retrain)) if self.retrain else None
+
+    def undone_by(self, after: Any) -> str:
+        """Why a later step of a recipe would undo the mask, or nothing. Zeros stay zeros where no weight is written anew."""
+        if isinstance(after, Mask):
+            return "which would fill its zeros again" if after.retrain and not after._covers(self) else ""
+        if getattr(after, "rewrites", False):
+            return "which would fill its zeros again"
+        if self.pattern == "2:4" and getattr(after, "resizes", False):
+            return "which takes channels out of its groups of four"
+        return ""
+
+    def _covers(self, earlier: Mask) -> bool:
+        """Whether all zeros of an earlier mask are zeros of this one: the smallest weights, and no fewer."""
+        if self.keep != earlier.keep or self.scope != earlier.scope:
+            return False
+        if self.pattern == "2:4":
+            return earlier.pattern == "2:4"
+        return self.sparsity >= earlier.sparsity
 
     @property
     def entries(self) -> tuple[str, ...]:

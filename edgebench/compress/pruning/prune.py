@@ -37,6 +37,8 @@ class Prune:
     name: ClassVar[str] = "prune"
     precision: ClassVar[str | None] = None
     compresses: ClassVar[bool] = True
+    resizes: ClassVar[bool] = True
+    """Channels of the layers that stay go, too."""
 
     macs: float | None = None
     parameters: float | None = None
