@@ -109,12 +109,20 @@ def _inferred(model: Any, inputs: Sequence[TensorSpec], shapes: Mapping[str, Seq
         return model.graph
 
 
-def _tensors(graph: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Every tensor by name, and for each constant the one that it was made from."""
+Sizes = dict[str, tuple[str, Shape | None]]
+
+
+def _tensors(
+    graph: Any, around: Sizes | None = None, outer: Mapping[str, str] | None = None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Every tensor by name, and for each constant the one that it was made from.
+
+    Of inner graphs (If, Loop, Scan) the constants alone; these see the sizes `around` them and the `outer` constants.
+    """
     types = {v.name: v.type.tensor_type for v in (*graph.value_info, *graph.input, *graph.output)}
-    sizes: dict[str, tuple[str, Shape | None]] = {name: _typed(kind) for name, kind in types.items()}
+    sizes: Sizes = {**(around or {}), **{name: _typed(kind) for name, kind in types.items()}}
     sizes |= {w.name: (_dtype(w.data_type), tuple(w.dims)) for w in graph.initializer}
-    origin = {w.name: w.name for w in graph.initializer}
+    origin = {**(outer or {}), **{w.name: w.name for w in graph.initializer}}
     for node in graph.node:
         given = [name for name in node.input if name]
         if all(name in origin for name in given) and node.op_type not in RANDOM:
@@ -130,7 +138,16 @@ def _tensors(graph: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
     for name in names:
         dtype, shape = sizes.get(name, ("", None))
         made[name] = Tensor(dtype=dtype, shape=shape, constant=name in origin, weight=name in weights)
+    for part in (part for node in graph.node for part in _inner(node)):
+        found, _ = _tensors(part, sizes, origin)
+        known = {name for name, tensor in made.items() if tensor.weight}
+        made |= {name: tensor for name, tensor in found.items() if tensor.constant and name not in known}
     return made, origin
+
+
+def _inner(node: Any) -> list[Any]:
+    """The graphs within an operator: the branches of If, the body of Loop and Scan."""
+    return [part for attribute in node.attribute for part in (attribute.g, *attribute.graphs) if part.node]
 
 
 def _with_batch(tensors: dict[str, Tensor], inputs: Sequence[TensorSpec], notes: list[str]) -> dict[str, Tensor]:
@@ -161,11 +178,9 @@ def _nodes(graph: Any, tensors: Mapping[str, Tensor], origin: Mapping[str, str])
         if node.output and all(name in origin for name in node.output if name):
             continue  # folded when it is loaded
         found.append(_node(node, tensors, made_by))
-        for attribute in node.attribute:
-            for part in (attribute.g, *attribute.graphs):
-                if part.node:
-                    inner = True
-                    found += _nodes(part, tensors, {w.name: w.name for w in part.initializer})[0]
+        for part in _inner(node):
+            inner = True
+            found += _nodes(part, tensors, {w.name: w.name for w in part.initializer})[0]
     return found, inner
 
 

@@ -163,3 +163,20 @@ def test_a_shape_that_nothing_is_done_with_is_refused(tmp_path: Path, shapes: di
     assert summary.summary(path, "onnx", {"x": [8, 6]})["batch"] == 8
     with pytest.raises(PlanError, match=words):
         summary.summary(path, "onnx", shapes)
+
+
+def test_the_weights_of_inner_graphs_are_parameters(tmp_path: Path) -> None:
+    def branch(name: str, weight: str) -> Any:
+        made = helper.make_tensor_value_info(f"{name}_y", TensorProto.FLOAT, None)
+        nodes = [helper.make_node("MatMul", ["x", weight], [f"{name}_y"])]
+        own = [numpy_helper.from_array(ones(3, 4), weight)] if weight != "shared" else []
+        return helper.make_graph(nodes, name, [], [made], own)
+
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["sum"], ["flag"], to=TensorProto.BOOL),
+        helper.make_node("If", ["flag"], ["y"], then_branch=branch("a", "own"), else_branch=branch("b", "shared")),
+    ]
+    network = look(saved(tmp_path / "m.onnx", nodes, {"shared": ones(3, 4)}, {"x": ["N", 3]}, ["y"]), "onnx")
+    assert network.parameters() == 24
+    assert any("counted once" in note for note in network.notes)
