@@ -157,6 +157,15 @@ def check_numbers(arrays: Mapping[str, Any]) -> None:
             )
 
 
+def check_batches(sample_bytes: int, batches: Sequence[int]) -> None:
+    """Raise PlanError for a batch of samples of so many bytes that no machine here holds."""
+    size = max(batches) * sample_bytes
+    if size > MOST_BYTES:
+        raise PlanError(
+            f"A batch of {max(batches):,} samples takes {size / 2**30:,.0f} GiB.", "Ask for a smaller --batch."
+        )
+
+
 def check_labels(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], labels: Any) -> None:
     """Raise DataError for labels that the first output has no class for, where the file says how many it has."""
     shape = outputs[0].shape

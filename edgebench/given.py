@@ -42,6 +42,7 @@ def read(plan: Plan) -> Arrays | None:
         arrays = pictures(plan, specs, path)
     layouts.check_layout(path, specs, arrays)
     fitting.check_numbers(arrays)
+    fitting.check_batches(sum(a[0].nbytes for name, a in arrays.items() if name.startswith("input:")), plan.batches)
     if known:
         fitting.check_arrays(path, known, arrays)
     if network and "labels" in arrays:

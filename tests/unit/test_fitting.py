@@ -124,6 +124,12 @@ def test_the_inputs_of_every_format_are_known_by_name(monkeypatch: pytest.Monkey
             assert given.read(plan) is None
 
 
+def test_a_batch_that_no_machine_holds() -> None:
+    fitting.check_batches(4096, (1, 64))
+    with pytest.raises(EdgebenchError, match=r"A batch of 1,000,000,000 samples takes 3,815 GiB"):
+        fitting.check_batches(4096, (1, 10**9))
+
+
 def test_far_too_many_threads_are_refused_and_somewhat_too_many_are_a_row() -> None:
     fitting.check_threads((1,))
     with pytest.raises(EdgebenchError, match=r"9999999 threads were asked for, and .* CPUs may be used here"):
