@@ -108,6 +108,7 @@ def prepare(plan: Plan, device: Device) -> Prepared:
         from edgebench.data import load
 
         data = load(plan.data, plan.data_options, Path(plan.base))
+        fitting.check_batches(data.evaluation.inputs[0].nbytes, plan.batches)
         own = _check_networks(plan, data)
     device.furnish(backends, cache_folder())
     squares = expand(device.processor())
@@ -424,3 +425,13 @@ def compress(prepared: Prepared, out: Path, progress: Progress = quiet) -> list[
             made.append({"recipe": recipe.name, "lowering": lowering, **to_json(replace(artifact, path=str(target)))})
             made[-1].setdefault("facts", {})
     return made
+
+
+def refused(prepared: Prepared) -> list[dict[str, str]]:
+    """What `compress` makes no file of: recipe, backend, precision, and the reason why that runtime does not take it."""
+    rows = [
+        {"recipe": s.recipe.name, "backend": s.cell.backend, "precision": s.cell.precision, "refused": s.skip}
+        for s in prepared.squares
+        if s.skip
+    ]
+    return [row for i, row in enumerate(rows) if row not in rows[:i]]

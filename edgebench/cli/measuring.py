@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,7 +187,7 @@ def _given(file: str, backends: Sequence[str], asked: dict[str, Any], device: De
 @click.option("--out", default="compressed", metavar="FOLDER", show_default=True, help="Where the model files go.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 def compress(plan: str, out: str, as_json: bool, **asked: Any) -> None:
-    """Make the compressed networks of a plan as files, and measure nothing."""
+    """Make the compressed networks of a plan as files, and measure nothing. Exit code 1 if a recipe gave no file."""
     from edgebench import runner, suites
     from edgebench.asked import asked_for
     from edgebench.devices import profiles
@@ -195,9 +195,16 @@ def compress(plan: str, out: str, as_json: bool, **asked: Any) -> None:
     with progress_bars() as progress:
         prepared = runner.prepare(asked_for(suites.read(plan), **asked), profiles.resolve("local"))
         made = runner.compress(prepared, Path(out), progress)
+    refused = runner.refused(prepared)
     if as_json:
-        say(json.dumps(made, indent=1, sort_keys=True))
-        return
+        say(json.dumps([*made, *refused], indent=1, sort_keys=True))
+    else:
+        _show_files(made, refused)
+    if {row["recipe"] for row in refused} - {m["recipe"] for m in made}:
+        sys.exit(1)
+
+
+def _show_files(made: Sequence[Mapping[str, Any]], refused: Sequence[Mapping[str, str]]) -> None:
     table(
         ("recipe", "lowering", "file", "size", "MACs", "parameters"),
         [
@@ -212,6 +219,8 @@ def compress(plan: str, out: str, as_json: bool, **asked: Any) -> None:
             for m in made
         ],
     )
+    for row in refused:
+        say(f"refused: {row['recipe']} in {row['precision']}. {row['refused']}")
 
 
 @cli.command()

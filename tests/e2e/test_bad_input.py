@@ -86,6 +86,7 @@ Edgebench = Callable[..., Any]
         (["run", "--batch", "0"], ["batch", "from 1 up, not 0"]),
         (["run", "--threads", "-1"], ["threads", "from 1 up, not -1"]),
         (["run", "--batch", "two"], ["two"]),
+        (["run", "--batch", "1" + 20 * "0"], ["batch", "2,147,483,647 or less"]),
         (["run", "--precision", "int9"], ['Did you mean "int8"']),
         (["run", "--budget", "5"], ["not a length of time"]),
         (["run", "--metric", "servr"], ['Did you mean "server"']),
@@ -348,3 +349,14 @@ def test_a_cache_that_cannot_be_written_is_refused(
     (tmp_path / "a file").write_text("")
     environment["EDGEBENCH_CACHE"] = str(tmp_path / "a file" / "cache")
     refused(edgebench("run"), "cannot be written", "EDGEBENCH_CACHE", folder=tmp_path)
+
+
+def test_a_recipe_that_no_runtime_takes_is_no_empty_table(warm: Edgebench, tmp_path: Path) -> None:
+    path = plan(tmp_path, recipe='[[recipe]]\nname = "brain"\nsteps = [{ method = "bf16" }]')
+    done = warm("compress", path)
+    assert done.returncode == 1, done.stderr
+    assert "plain.onnx" in done.stdout
+    assert "refused: brain in bf16. onnxruntime has no bf16" in done.stdout
+    rows = json.loads(warm("compress", path, "--json").stdout)
+    assert [("refused" in row, row["recipe"]) for row in rows] == [(False, "plain"), (True, "brain")]
+    assert warm("compress", path, "--recipe", "plain").returncode == 0
