@@ -251,6 +251,8 @@ def _recipes(document: Document, problems: Problems, check: Callable[[Recipe], N
             check_table(document, (*at, "model"), _table(table, "model"), MODEL_KEYS, problems, required=("source",))
         if "data" in table:
             _check_data(recipe.data, (*at, "data"), problems)
+        if "name" in table and not recipe.name.strip():
+            problems.add((*at, "name"), "a recipe needs a name, by which its rows and files are known.")
         if any(r.name == recipe.name for r in out):
             problems.add((*at, "name"), f'two recipes are named "{recipe.name}".')
         _check_steps(recipe, at, check, problems)

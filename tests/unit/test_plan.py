@@ -164,6 +164,7 @@ def test_a_file_format_that_a_backend_does_not_open_is_a_skipped_square() -> Non
         (("macs = 0.5", "mac = 0.5"), 'Did you mean "macs"'),
         (("macs = 0.5", "macs = 1.5"), "macs"),
         (('name = "pruned"', 'name = "plain"'), 'two recipes are named "plain"'),
+        (('name = "pruned"', 'name = " "'), "a recipe needs a name"),
         (('source = "my_model:make"', ""), "source"),
         (('backends = ["alpha", "beta"]', "backends = []"), "backends is empty"),
     ],
