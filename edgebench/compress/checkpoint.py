@@ -41,13 +41,33 @@ def save(model: nn.Module, architecture: Architecture, folder: Path, base: Path,
     state = {key: value.detach().clone().contiguous() for key, value in model.state_dict().items()}
     save_file(state, folder / WEIGHTS)
     (folder / DESCRIPTION).write_text(json.dumps(to_json(described), indent=1, sort_keys=True) + "\n")
+    wanted = _sure_answer(model, architecture.entry, example)
     with torch.no_grad():
-        if not torch.equal(load(folder, base).eval()(example), model.eval()(example)):
-            raise ModelError(
-                f"The network of {architecture.entry} answers otherwise when it is built again.",
-                "Keep all of its state in parameters, buffers and plain attributes of its modules.",
-            )
+        again = load(folder, base)(example.clone())
+    if not torch.equal(again, wanted):
+        raise ModelError(
+            f"The network of {architecture.entry} answers otherwise when it is built again.",
+            "Keep all of its state in parameters, buffers and plain attributes of its modules.",
+        )
     return described
+
+
+@torch.no_grad()
+def _sure_answer(model: nn.Module, entry: str, example: Tensor) -> Tensor:
+    """What the network answers, where that can be compared. Raises ModelError for one that is NaN or changes by itself."""
+    first: Tensor = model.eval()(example.clone())
+    if bool(first.isnan().any()):
+        raise ModelError(
+            f"The network of {entry} answers NaN, which is no number: a training diverged, or its weights or the data are broken.",
+            "Lower lr in the step that trains it, and look for NaN in the weights and the data.",
+        )
+    if not torch.equal(first, model(example.clone())):
+        raise ModelError(
+            f"The network of {entry} answers the same inputs otherwise when it is asked again, in eval mode too: it is random,"
+            " or remembers what it was asked.",
+            "Let chance act in training only (if self.training), and start anew with each call.",
+        )
+    return first
 
 
 def load(folder: Path, base: Path) -> nn.Module:

@@ -110,8 +110,40 @@ def test_a_change_that_cannot_be_described_is_refused(tmp_path: Path) -> None:
         checkpoint.save(model, where.architecture, tmp_path, Path(), EXAMPLE)
     hidden = network()
     hidden.stem[0].forward = lambda x: torch.zeros(len(x), 8, 12, 12)
-    with pytest.raises(ModelError, match=r"answers otherwise"):
+    with pytest.raises(ModelError, match=r"answers otherwise when it is built again"):
         checkpoint.save(hidden, where.architecture, tmp_path, Path(), EXAMPLE)
+
+
+def test_what_else_makes_an_answer_differ_is_named_for_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, kind):\n"
+        "        super().__init__()\n"
+        "        self.kind, self.fc = kind, nn.Linear(144, 3)\n"
+        "    def forward(self, x):\n"
+        "        if self.kind == 'in place':\n"
+        "            x.sub_(1)\n"
+        "        if self.kind == 'random':\n"
+        "            x = x + torch.randn_like(x)\n"
+        "        return self.fc(x.flatten(1))\n"
+    )
+
+    def save(kind: str) -> nn.Module:
+        architecture = Architecture(entry="odd:Net", options=Options(kind=kind))
+        model = load_module(ModelSpec(name="n", source="odd:Net", options=architecture.options), tmp_path)
+        if kind == "broken":
+            model.fc.weight.data[0] = float("nan")
+        checkpoint.save(model, architecture, tmp_path, tmp_path, example)
+        return model
+
+    example = EXAMPLE.clone()
+    save("in place")
+    assert torch.equal(example, EXAMPLE)
+    with pytest.raises(ModelError, match=r"otherwise when it is asked again.*random.*if self.training"):
+        save("random")
+    with pytest.raises(ModelError, match=r"answers NaN.*Lower lr"):
+        save("broken")
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:

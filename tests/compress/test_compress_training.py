@@ -18,7 +18,7 @@ from torch import nn
 
 from edgebench.compress import pipeline
 from edgebench.compress.context import Context
-from edgebench.compress.load_model import load_weights, tensor
+from edgebench.compress.load_model import answer, load_weights, macs, tensor
 from edgebench.compress.training import accelerator
 from edgebench.compress.training.average import Average
 from edgebench.compress.training.criterion import cross_entropy
@@ -305,6 +305,37 @@ def test_a_loss_that_is_no_number_stops_training() -> None:
         model.classifier.weight.fill_(float("nan"))
     with pytest.raises(ModelError, match=r"stopped being a number in epoch 1 of test\. Lower lr \(0.002\)"):
         Train(epochs=2).apply(model, context())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_weights_so_large_that_the_answers_overflow_are_no_network(optimizer: Any) -> None:
+    """One step an epoch: its loss was a number, and so are the weights after it."""
+    with pytest.raises(ModelError, match=r"stopped being a number in epoch 1 of test\. Lower lr \(1e\+06\)"):
+        Train(epochs=1, lr=1e6, warmup=0, batch_size=120, optimizer=optimizer, weight_decay=0).apply(deep(), context())
+    for lr in (1e30, float("inf")):
+        with pytest.raises(PlanError, match="option lr"):
+            Train(lr=lr)
+
+
+def deep() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(144, 64), *[nn.Linear(64, 64) for _ in range(9)], nn.Linear(64, 3))
+
+
+def test_a_network_that_works_in_place_leaves_the_samples_as_they_are() -> None:
+    class Centred(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(x.sub_(1))  # type: ignore[no-any-return]
+
+    samples = tensor(stripes().evaluation.inputs)
+    before, model = samples.clone(), Centred().eval()
+    for look in (lambda: outputs_of(model, samples), lambda: macs(model, samples[:1]), lambda: answer(model, samples)):
+        look()
+        assert torch.equal(samples, before)
 
 
 def test_the_last_good_network_is_kept(tmp_path: Path) -> None:

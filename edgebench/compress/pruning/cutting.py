@@ -172,7 +172,7 @@ class Cutter:
         scores: Any = importance.Scores(kind=self.asked.importance, grads=grads)
         torch_pruning.pruner.BasePruner(
             copied,
-            self.example,
+            self.example.clone(),
             importance=scores,
             global_pruning=not local,
             pruning_ratio=ratio,

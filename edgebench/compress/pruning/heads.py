@@ -92,10 +92,10 @@ def _works(model: nn.Module, example: Tensor, attention: Attention) -> bool:
     assert isinstance(output, nn.Linear)
     with torch.no_grad():
         output.weight[:, :size] = 0
-        wanted = silenced(example)
+        wanted = silenced(example.clone())
         remove(without, attention, [0])
         try:
-            found = without(example)
+            found = without(example.clone())
         except Exception:  # whatever the user's forward says to fewer heads
             return False
     scale = max(1.0, float(wanted.abs().max()))

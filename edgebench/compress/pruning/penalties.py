@@ -85,7 +85,7 @@ def channel_groups(model: nn.Module, example: Tensor) -> list[Any]:
         import torch_pruning
 
         try:
-            graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=example)
+            graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=example.clone())
             return list(graph.get_all_groups(ignored_layers=kept, root_module_types=list(importance.LAYERS)))
         except Exception as error:
             raise ModelError(

@@ -89,6 +89,9 @@ class Learning:
         values.at_least(self.name, "epochs", self.epochs, 1)
         values.at_least(self.name, "batch_size", self.batch_size, 2)
         values.positive(self.name, "lr", self.lr)
+        values.within(
+            self.name, "lr", self.lr, 0, 1e6
+        )  # far beyond any use, and in float32 its multiples are numbers still
         values.within(self.name, "weight_decay", self.weight_decay, 0, 1)
         values.within(self.name, "warmup", self.warmup, 0, 1)
         values.within(self.name, "ema", self.ema, 0, 0.99999)

@@ -24,6 +24,8 @@ from edgebench.errors import ModelError
 
 __all__ = ["Criterion", "Loss", "Tensor", "fit", "outputs_of"]
 
+FEW = 8
+"""Samples that a network is asked after each epoch, to see whether its answers are numbers still."""
 TOLD = 10
 """How often the progress of an epoch is told, where it has that many batches."""
 Mode = Callable[[nn.Module, bool], None]
@@ -136,9 +138,18 @@ class _Training:
             tally.add(value, outputs, labels)
             if (batch + 1) % max(1, self.batches // TOLD) == 0 or batch + 1 == self.batches:
                 self._tell(step + 1, epoch, tally)
-        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
+        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()) or self._overflows():
             raise self._lost(epoch, checkpoint)
         return tally.note()
+
+    def _overflows(self) -> bool:
+        """Whether the network answers with infinity or no number at all: its weights may be finite, but far too large."""
+        if self.mode is not _train_mode:
+            return False  # an exported network with simulated int8 would take these samples into its ranges
+        self.model.eval()
+        with torch.no_grad():
+            said = self.model(self.inputs[:FEW].clone().to(self.device))
+        return bool((said.isnan() | said.isposinf()).any())
 
     def _step(self, state: State, index: Tensor, step: int, chance: torch.Generator) -> tuple[float, Tensor, Tensor]:
         for group in state.optimizer.param_groups:
@@ -197,6 +208,6 @@ def outputs_of(model: nn.Module, inputs: Tensor, batch: int = 128) -> Tensor:
     was_training = model.training
     model.eval()
     with threads_for(macs(model, inputs[:1]) * batch), torch.no_grad():
-        made = torch.cat([model(part) for part in torch.split(inputs, batch)])
+        made = torch.cat([model(part.clone()) for part in torch.split(inputs, batch)])  # it may work in place
     model.train(was_training)
     return made

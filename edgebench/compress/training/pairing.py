@@ -47,7 +47,7 @@ def heard_of_all(model: nn.Module, example: Tensor) -> dict[str, Tensor]:
     was_training = model.training
     try:
         with torch.no_grad(), listening(model, names) as heard:
-            model.eval()(example)
+            model.eval()(example.clone())
     finally:
         for hook in hooks:
             hook.remove()

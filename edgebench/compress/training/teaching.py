@@ -139,7 +139,7 @@ class _Taught:
 
     def _ask(self, inputs: Tensor) -> Heard:
         with torch.no_grad():
-            logits = self.model(inputs).float()
+            logits = self.model(inputs.clone()).float()  # it may work in place, and the student is given them next
         return Heard(logits, {name: self.heard[name] for name in self.names})
 
     def _bytes(self, inputs: Tensor) -> int:
