@@ -5,18 +5,20 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from edgebench.errors import MissingRuntime
 from edgebench.report import text
-from edgebench.report.page.charts import charts
-from edgebench.report.page.draw import log_ticks, middle
+from edgebench.report.page.charts import charts, shapes
+from edgebench.report.page.draw import log_ticks
+from edgebench.report.page.letters import middle
 from edgebench.report.points import point
 from edgebench.report.sections.base import names, usable
 from edgebench.report.sections.front import Spot, spots
 from edgebench.report.sections.ladder import rungs
-from edgebench.report.table import Table
+from edgebench.report.table import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +30,17 @@ NAMES = {
     "memory": "memory",
     "sensitivity": "sensitivity",
 }
-MARKERS = ("o", "s", "^", "D", "x", "+")
+MARKERS = {
+    "circle": "o",
+    "square": "s",
+    "triangle": "^",
+    "diamond": "D",
+    "cross": "x",
+    "plus": "+",
+    "down": "v",
+    "star": "*",
+}
+"""The shapes of the report's own charts as matplotlib calls them."""
 INK, ACCENT, SOFT = "#1b1f24", "#0f5c8c", "#59616b"
 MOST = 40
 
@@ -53,7 +65,10 @@ KINDS = (".grid", ".tick", ".whisker", ".leader", ".stairs", ".curve", ".dot", "
 
 
 def pngs(table: Table) -> dict[str, bytes]:
-    """File name without its ending -> a PNG at 200 dots an inch. Raises MissingRuntime without matplotlib."""
+    """File name without its ending -> a PNG at 200 dots an inch. Raises MissingRuntime without matplotlib.
+
+    A letter that no font of this machine has is a box in them, and a letter all the same in the SVG.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -61,21 +76,43 @@ def pngs(table: Table) -> dict[str, bytes]:
         fix = 'Install it with: pip install "edgebench[report]"; the SVG files need nothing and are written.'
         raise MissingRuntime("PNG pictures need matplotlib, which is not installed.", fix) from error
     out = {}
-    for name, draw in (("accuracy-latency", scatter), ("speedup", ladder), ("latency", latency)):
-        figure = Figure(figsize=(7, 4.6), dpi=200, layout="constrained")
-        FigureCanvasAgg(figure)
-        if draw(figure.add_subplot(), table):
-            data = io.BytesIO()
-            figure.savefig(data, format="png", metadata={"Software": None})
-            out[name] = data.getvalue()
+    with _fonts():
+        for name, draw in (("accuracy-latency", scatter), ("speedup", ladder), ("latency", latency)):
+            figure = Figure(figsize=(7, 4.6), dpi=200, layout="constrained")
+            FigureCanvasAgg(figure)
+            if draw(figure.add_subplot(), table):
+                data = io.BytesIO()
+                figure.savefig(data, format="png", metadata={"Software": None})
+                out[name] = data.getvalue()
     return out
+
+
+WIDE = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans JP", "Source Han Sans", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
+        "IPAGothic", "Droid Sans Fallback", "Hiragino Sans", "PingFang SC", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic",
+        "Arial Unicode MS", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Emoji")  # fmt: skip
+"""Fonts that have what DejaVu Sans has not, as far as they are installed."""
+
+
+@contextmanager
+def _fonts() -> Iterator[None]:
+    """Each letter from the first font that has it; a letter that none has is no matter for the terminal."""
+    import warnings
+
+    import matplotlib
+    from matplotlib.font_manager import get_font_names
+
+    known = set(get_font_names())
+    family = ["DejaVu Sans", *(name for name in WIDE if name in known)]
+    with matplotlib.rc_context({"font.family": family}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
+        yield
 
 
 def scatter(axes: Axes, table: Table) -> bool:
     """Accuracy against latency of every row, with intervals; False where there is nothing to draw."""
     found = [spot for panel in spots(table) for spot in panel]
     name = names(table)
-    markers = _markers([spot.row.result.cell.backend for spot in found])
+    markers = _markers(table, [spot.row for spot in found])
     for spot in found:
         x, y = spot.latency, spot.accuracy
         grade = spot.row.result.get("latency")
@@ -102,7 +139,7 @@ def ladder(axes: Axes, table: Table) -> bool:
     """Speed-up over the baseline with its interval, a line a row."""
     name = names(table)
     found = [(r, p) for r in rungs(table) if (p := point(r.row.result.get("speedup")))][:MOST]
-    markers = _markers([rung.row.result.cell.backend for rung, _ in found])
+    markers = _markers(table, [rung.row for rung, _ in found])
     for i, (rung, p) in enumerate(found):
         marker = markers[rung.row.result.cell.backend]
         ends = [[p.value - p.low], [p.high - p.value]]
@@ -111,6 +148,7 @@ def ladder(axes: Axes, table: Table) -> bool:
     axes.axvline(1, color=SOFT, linewidth=0.8)
     axes.set_yticks([-i for i in range(len(found))], [_plain(name(rung.row)) for rung, _ in found], fontsize=7)
     axes.set_xlabel("times as fast as uncompressed; hollow: it did not pay")
+    _key(axes, markers)
     return bool(found)
 
 
@@ -118,12 +156,13 @@ def latency(axes: Axes, table: Table) -> bool:
     """Latency with its interval, a line a row."""
     name = names(table)
     found = [(row, p) for row in table.rows if usable(row) and (p := row.latency)][:MOST]
-    for i, (_, p) in enumerate(found):
-        axes.errorbar(
-            p.value, -i, xerr=[[p.value - p.low], [p.high - p.value]], fmt="o", color=ACCENT, ecolor=SOFT, ms=5
-        )
+    markers = _markers(table, [row for row, _ in found])
+    for i, (row, p) in enumerate(found):
+        ends, marker = [[p.value - p.low], [p.high - p.value]], markers[row.result.cell.backend]
+        axes.errorbar(p.value, -i, xerr=ends, fmt=marker, color=ACCENT, ecolor=SOFT, ms=5)
     axes.set_yticks([-i for i in range(len(found))], [_plain(name(row)) for row, _ in found], fontsize=7)
     _time_axis(axes)
+    _key(axes, markers)
     return bool(found)
 
 
@@ -136,8 +175,9 @@ def _stacked(front: Sequence[Spot]) -> Iterator[tuple[int, Spot]]:
         yield up, spot
 
 
-def _markers(runtimes: list[str]) -> dict[str, str]:
-    return {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(dict.fromkeys(runtimes))}
+def _markers(table: Table, rows: Sequence[Row]) -> dict[str, str]:
+    """The mark of each runtime of these rows: the same in every chart of a table, whichever rows that shows."""
+    return {row.result.cell.backend: MARKERS[shapes(table)[row.result.cell.backend]] for row in rows}
 
 
 def _time_axis(axes: Axes) -> None:
@@ -145,7 +185,7 @@ def _time_axis(axes: Axes) -> None:
 
     def show(seconds: float, _: Any) -> str:
         factor, unit = text.time_unit(seconds)
-        return f"{seconds * factor:.3g} {unit}"
+        return f"{seconds * factor:.5g} {unit}"
 
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(show))
@@ -165,4 +205,4 @@ def _key(axes: Axes, markers: dict[str, str]) -> None:
 
 def _plain(words: str) -> str:
     """Letters that no formula reader takes for its own."""
-    return middle(text.plain(words), 60).replace("$", r"\$")
+    return middle(text.plain(words), 420).replace("$", r"\$")

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 from edgebench.report import text
+from edgebench.report.page.letters import middle, short, width
 from edgebench.report.table import Row, Table
 
-WIDTH, LEFT, RIGHT, BAR, GAP, TOP = 860, 210, 170, 15, 12, 64
+WIDTH, LEFT, BAR, GAP, TOP = 860, 210, 15, 12, 64
 MOST = 500
 """Rows that are drawn: a longer picture is looked at by nobody."""
 SHADES = ("#1f5f99", "#e08a1e", "#6aa84f", "#8a6bb1", "#b8485a", "#5b6770")
@@ -33,7 +34,8 @@ def render(table: Table) -> str:
     for row in others:
         y += BAR
         cell = row.result.cell
-        body.append(_text(20, y, f"{cell.recipe} on {cell.backend}: {row.result.status}, no latency", "soft"))
+        said = f"{middle(f'{cell.recipe} on {cell.backend}', WIDTH - 220)}: {row.result.status}, no latency"
+        body.append(_text(20, y, said, "soft"))
     if len(table.rows) > MOST:
         y += BAR + GAP
         body.append(_text(20, y, f"The first {MOST} of {len(table.rows)} rows; table.csv has all of them.", "soft"))
@@ -45,7 +47,7 @@ def render(table: Table) -> str:
             f'role="img" aria-label="{_safe(title)}">',
             f"<style>{STYLE}</style>",
             f'<rect class="paper" width="{WIDTH}" height="{height}"/>',
-            _text(20, 28, title, "title"),
+            _text(20, 28, short(title, 0.75 * (WIDTH - 40)), "title"),
             *_legend(runtimes),
             *body,
             "</svg>\n",
@@ -56,13 +58,13 @@ def render(table: Table) -> str:
 def _bars(rows: Sequence[Row], runtimes: Sequence[str], widest: float) -> tuple[list[str], int]:
     out: list[str] = []
     y, variant = TOP, ""
-    scale = (WIDTH - LEFT - RIGHT) / widest
+    scale = (WIDTH - LEFT - 24 - max((width(_label(row)) for row in rows), default=0.0)) / widest
     for row in rows:
         cell = row.result.cell
         if cell.recipe != variant:
             y += GAP if variant else 0
             variant = cell.recipe
-            out.append(_text(LEFT - 12, y + BAR - 3, variant[:30], anchor="end"))
+            out.append(_text(LEFT - 12, y + BAR - 3, middle(variant, LEFT - 28), anchor="end"))
         value, high = _value(row) or 0.0, _high(row)
         shade = SHADES[runtimes.index(cell.backend) % len(SHADES)]
         out.append(f'<rect x="{LEFT}" y="{y}" width="{value * scale:.1f}" height="{BAR - 2}" fill="{shade}"/>')
@@ -102,7 +104,7 @@ def _legend(runtimes: Sequence[str]) -> list[str]:
     for i, name in enumerate(runtimes):
         out.append(f'<rect x="{x}" y="40" width="12" height="12" fill="{SHADES[i % len(SHADES)]}"/>')
         out.append(_text(x + 17, 50, name, "soft"))
-        x += 40 + 7 * len(name)
+        x += 40 + round(width(name))
     return out
 
 

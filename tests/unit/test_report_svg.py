@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from edgebench.report import svg
-from edgebench.report.page import draw
+from edgebench.report import figures, svg
+from edgebench.report.page import draw, letters
+from edgebench.report.page.charts import shapes
+from edgebench.report.page.scatter import tick_time
 from edgebench.report.table import build
 from edgebench.schema import Cell, DeviceProfile, Interval, Measurement, Options, Result, Run
 
@@ -60,12 +62,39 @@ def test_hostile_names_and_no_rows_still_give_a_picture() -> None:
     assert bars(drawn()) == []
 
 
-@pytest.mark.parametrize("long", ["x" * 200, "a, b" * 20, "distilled-int8 on onnxruntime, 2 threads", "short"])
+@pytest.mark.parametrize(
+    "long", ["x" * 200, "a, b" * 20, "W" * 60, "量化后的模型" * 9, "distilled-int8 on onnxruntime, 2 threads", "short"]
+)
 def test_a_name_takes_two_lines_before_it_is_cut_and_keeps_both_its_ends(long: str) -> None:
-    lines = draw.folded(long, 30)
+    lines = letters.folded(long, 190)
     assert len(lines) <= 2
-    assert max(map(len, lines)) <= 30
+    assert max(map(letters.width, lines)) <= 190
     assert long.startswith(lines[0])
-    assert long.endswith(lines[-1][-10:])
-    if len(long) <= 45:
+    assert long.endswith(lines[-1][-5:])
+    if len(long) <= 45 and long.isascii():
         assert " ".join(lines) == long
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e-3, 1.001e-3), (68e-6, 75e-6), (0.9, 1.2), (1e-3, 4.9e-3), (1e-6, 10.0)])
+def test_a_scale_has_two_ticks_at_least(low: float, high: float) -> None:
+    ticks = draw.log_ticks(low, high)
+    assert 2 <= len(ticks) <= 6
+    assert all(low * 0.999 <= tick <= high * 1.001 for tick in ticks)
+    assert len({tick_time(tick) for tick in ticks}) == len(ticks)
+
+
+def test_a_runtime_has_one_mark_in_all_charts_and_each_runtime_its_own() -> None:
+    runtimes = [f"runtime{i}" for i in range(8)]
+    table = build(RUN, [result("a", "fake", 1e-6), *(result("a", name, 1e-3) for name in runtimes)])
+    assert set(shapes(table)) == set(runtimes)
+    assert len(set(shapes(table).values())) == 8
+    rows = [row for row in table.rows if row.result.cell.backend != "fake"]
+    marks = figures._markers(table, rows)
+    assert figures._markers(table, rows[5:]).items() <= marks.items()
+    assert len(set(marks.values())) == 8
+
+
+def test_letters_that_no_font_has_are_no_matter_for_the_terminal() -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    table = build(RUN, [result("量化后的模型", "𓀀", 1e-3), result("b", "x", 2e-3)])
+    assert "latency" in figures.pngs(table)  # warnings are errors here

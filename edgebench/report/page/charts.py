@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgebench.report.page import curves, draw, layers, rows, scatter
+from edgebench.plugins import FLOOR
+from edgebench.report.page import curves, layers, rows, scatter
 from edgebench.report.page.draw import safe, shapes_of
-from edgebench.report.sections.base import groups, names, usable
+from edgebench.report.page.letters import short
+from edgebench.report.sections.base import groups, names, once, usable
 from edgebench.report.sections.front import Spot, spots
 from edgebench.report.sections.ladder import Rung, rungs
 from edgebench.report.sections.sensitivity import sweeps
@@ -40,7 +42,7 @@ def _title(table: Table, row: Row) -> str:
     """What a panel is of; its run too where runs of one device stand side by side."""
     cell = row.result.cell
     run = f", run {row.run.id}" if any(column.key == "run" for column in table.columns) else ""
-    return draw.short(plain(f"{cell.model} on {cell.device}, batch {cell.batch}{run}"), 110)
+    return short(plain(f"{cell.model} on {cell.device}, batch {cell.batch}{run}"), 700)
 
 
 def _scatters(table: Table) -> tuple[str, ...]:
@@ -51,11 +53,13 @@ def _scatters(table: Table) -> tuple[str, ...]:
 def _scatter(table: Table, panel: Sequence[Spot]) -> tuple[str, str]:
     title = _title(table, panel[0].row)
     caption = f"{title}. Bars are 95 % intervals; named rows are on the front; hollow marks were not measured here (†)."
-    return caption, scatter.chart(panel, names(table, within=True), _shapes(table), title)
+    return caption, scatter.chart(panel, names(table, within=True), shapes(table), title)
 
 
-def _shapes(table: Table) -> dict[str, str]:
-    return shapes_of([row.result.cell.backend for row in table.rows])
+@once
+def shapes(table: Table) -> dict[str, str]:
+    """The shape of each runtime in every chart; our own floor is in none."""
+    return shapes_of([name for row in table.rows if (name := row.result.cell.backend) != FLOOR])
 
 
 def _ladders(table: Table) -> tuple[str, ...]:
@@ -63,13 +67,13 @@ def _ladders(table: Table) -> tuple[str, ...]:
     place = {id(row): i for i, group in enumerate(groups(table.rows).values()) for row in group}
     for rung in rungs(table):
         found.setdefault(place[id(rung.row)], []).append(rung)
-    name, shapes = names(table, within=True), _shapes(table)
+    name = names(table, within=True)
     drawn = []
     for group in list(found.values())[:MOST]:
         title = _title(table, group[0].row)
         rest = f" The first {rows.MOST} of {len(group)} rows." if len(group) > rows.MOST else ""
         caption = f"{title}. Bars are 95 % intervals; hollow: it did not pay.{rest}"
-        drawn.append((caption, rows.ladder(group, name, shapes, title)))
+        drawn.append((caption, rows.ladder(group, name, shapes(table), title)))
     return _figures(drawn, len(found))
 
 

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 from edgebench.report.page import draw
+from edgebench.report.page.letters import short
 from edgebench.report.page.scatter import tick_time
 from edgebench.report.spread import LEVELS
 from edgebench.report.table import Row
 
 HEIGHT, LEFT, RIGHT, TOP, BOTTOM, STEP = 250, 52, 14, 12, 42, 17
+KEY = draw.WIDTH / 2 + 20 - LEFT - 42 - 8
+"""Room for a name of the key, which has two columns."""
 DASHES = ("", "6 3", "2 3", "9 3 2 3", "1 4", "12 4", "4 2 1 2 1 2", "14 3 3 3")
 TICKS = (0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 MOST = len(DASHES)
@@ -67,6 +70,6 @@ def chart(curves: Sequence[Curve], title: str) -> str:
         at = HEIGHT + 8 + STEP * (i // 2)
         left = LEFT if i % 2 == 0 else draw.WIDTH / 2 + 20
         parts.append(draw.line([(left, at - 4), (left + 34, at - 4)], "curve", DASHES[i]))
-        parts.append(draw.text(left + 42, at, draw.short(label, 19)))
+        parts.append(draw.text(left + 42, at, short(label, KEY)))
     height = HEIGHT + 14 + STEP * ((len(shown) - 1) // 2)
     return draw.svg(height, f"{title}: how the times of {len(shown)} variants are spread", parts)

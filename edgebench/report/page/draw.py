@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from xml.sax.saxutils import escape
 
+from edgebench.report.page.letters import short, width
 from edgebench.report.text import encodable, plain
 
 WIDTH = 420
 """Of every chart: about a phone's width, so that its text stays legible there."""
-LETTER = 6.3
-"""Width of a letter of 12 units, about: for what must not overlap."""
-SHAPES = ("circle", "square", "triangle", "diamond", "cross", "plus")
+SHAPES = ("circle", "square", "triangle", "diamond", "cross", "plus", "down", "star")
 """One for each runtime: told apart without colour."""
 
 Scale = Callable[[float], float]
@@ -25,32 +24,13 @@ def safe(words: str) -> str:
     return escape(encodable(plain(words)), {'"': "&quot;"})
 
 
-def short(words: str, letters: int) -> str:
-    return words if len(words) <= letters else words[: letters - 1].rstrip() + "…"
-
-
-def folded(words: str, letters: int) -> list[str]:
-    """One line, or two of at most so many letters, broken behind a comma or a word; only what two do not hold is cut."""
-    if len(words) <= letters:
-        return [words]
-    at = max(words.rfind(", ", 0, letters) + 1, 0) or words.rfind(" ", 0, letters + 1)
-    at = at if at > 0 and len(words) - at <= letters + 1 else letters
-    return [words[:at], middle(words[at:].lstrip(), letters)]
-
-
-def middle(words: str, letters: int) -> str:
-    """A name of at most so many letters, cut in its middle: the variant stands at its beginning, the runtime at its end."""
-    end = letters // 2
-    return words if len(words) <= letters else f"{words[: letters - end - 1].rstrip()}…{words[-end:].lstrip()}"
-
-
 def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{safe(words)}</text>'
 
 
 def tick_text(x: float, y: float, words: str) -> str:
     """Below a place of a scale, moved inwards where it would leave the chart."""
-    half = 1.25 * LETTER * len(words) / 2  # digits and an m are wider than most letters
+    half = width(words) / 2
     return text(min(max(x, half), WIDTH - half), y, words, "soft", "middle")
 
 
@@ -70,6 +50,8 @@ def mark(shape: str, x: float, y: float, kind: str, title: str = "") -> str:
         "diamond": f"M{x:.1f} {y - 5.5:.1f}l5.5 5.5l-5.5 5.5l-5.5 -5.5z",
         "cross": f"M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8",
         "plus": f"M{x - 5:.1f} {y:.1f}h10m-5 -5v10",
+        "down": f"M{x:.1f} {y + 5.2:.1f}l5 -9h-10z",
+        "star": f"M{x:.1f} {y - 5.5:.1f}l1.8 3.7h3.9l-3 2.6l1.2 4l-3.9 -2.3l-3.9 2.3l1.2 -4l-3 -2.6h3.9z",
     }
     if shape == "circle":
         return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{r}">{told}</circle>'
@@ -99,13 +81,16 @@ def linear_scale(low: float, high: float, start: float, end: float) -> Scale:
 
 
 def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """1, 2, 5, 10 ... within the range; only powers of ten where those are too many."""
+    """1, 2, 5, 10 ... within the range; only powers of ten where those are too many, and finer ones where one is left.
+
+    Two at least, so that a reader sees the scale: a narrow range has the round numbers of a linear one.
+    """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for steps in ((1, 2, 5), (1, 3), (1,)):
         ticks = [s * 10.0**e for e in range(first, last + 1) for s in steps]
         ticks = [t for t in ticks if low * 0.999 <= t <= high * 1.001]
         if len(ticks) <= most:
-            return ticks or [float(f"{math.sqrt(low * high):.1e}")]
+            return ticks if len(ticks) > 1 else linear_ticks(low, high, most)
     return ticks[:: math.ceil(len(ticks) / most)]
 
 
@@ -127,9 +112,9 @@ def key(entries: Sequence[tuple[str, str]], x: float, y: float) -> list[str]:
     """A line of marks with their names: (shape, name)."""
     out = []
     for shape, name in entries:
-        words = short(name, 16)
-        if x + 16 + LETTER * len(words) > WIDTH:
+        words = short(name, 110)
+        if x + 16 + width(words) > WIDTH:
             break
         out += [mark(shape, x + 5, y - 4, "dot"), text(x + 15, y, words, "soft")]
-        x += 28 + LETTER * len(words)
+        x += 28 + width(words)
     return out

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from edgebench.report import text as words
 from edgebench.report.page import draw
+from edgebench.report.page.letters import folded, width
 from edgebench.report.points import point
 from edgebench.report.sections.base import drawable
 from edgebench.report.sections.ladder import Rung
@@ -13,8 +14,8 @@ from edgebench.report.table import Row
 
 STEP, FOLDED, TOP, LEFT, RIGHT, BOTTOM = 22, 32, 30, 204, 54, 40
 """Each row has a step of its own, a higher one where some name takes two lines."""
-LETTERS = 30
-"""Of a row's name, as many as fit left of the marks."""
+ROOM = LEFT - 14
+"""Of a row's name, left of the marks."""
 MOST = 40
 
 
@@ -51,12 +52,12 @@ def ladder(rungs: Sequence[Rung], name: Callable[[Row], str], shapes: Mapping[st
 
 
 def _step(names: Sequence[str]) -> int:
-    return FOLDED if any(len(words) > LETTERS for words in names) else STEP
+    return FOLDED if any(width(words) > ROOM for words in names) else STEP
 
 
 def _name(words: str, y: float) -> list[str]:
     """Left of the marks, on one line or on two about y."""
-    lines = draw.folded(words, LETTERS)
+    lines = folded(words, ROOM)
     top = y + 4 - 7 * (len(lines) - 1)
     return [draw.text(LEFT - 10, top + 14 * i, line, "", "end") for i, line in enumerate(lines)]
 
@@ -64,7 +65,7 @@ def _name(words: str, y: float) -> list[str]:
 def _ticks(low: float, high: float) -> list[float]:
     """Always 1, where the uncompressed network stands; finer than powers of ten while that has room."""
     fine = [t for t in (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0) if low <= t <= high]
-    return fine if high <= 10 and low >= 0.2 else sorted({1.0, *draw.log_ticks(low, high, 5)})
+    return fine if high <= 10 and low >= 0.2 and len(fine) > 1 else sorted({1.0, *draw.log_ticks(low, high, 5)})
 
 
 def memory(rows: Sequence[Row], name: Callable[[Row], str], title: str) -> str:

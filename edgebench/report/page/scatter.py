@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from edgebench.report import text as words
 from edgebench.report.page import draw
+from edgebench.report.page.letters import middle, width
 from edgebench.report.sections.front import Spot
 from edgebench.report.table import Row
 
@@ -58,9 +59,14 @@ def _axes(x: draw.Scale, y: draw.Scale, low: float, high: float, bottom: float, 
         out.append(draw.line([(x(tick), HEIGHT - BOTTOM), (x(tick), HEIGHT - BOTTOM + 4)], "tick"))
         out.append(draw.tick_text(x(tick), HEIGHT - BOTTOM + 17, tick_time(tick)))
     out.append(draw.line([(LEFT, HEIGHT - BOTTOM), (draw.WIDTH - RIGHT, HEIGHT - BOTTOM)], "tick"))
-    middle = (LEFT + draw.WIDTH - RIGHT) / 2
     out.append(
-        draw.text(middle, HEIGHT - 8, "latency, logarithmic; left is faster, up is more accurate", "soft", "middle")
+        draw.text(
+            (LEFT + draw.WIDTH - RIGHT) / 2,
+            HEIGHT - 8,
+            "latency, logarithmic; left is faster, up is more accurate",
+            "soft",
+            "middle",
+        )
     )
     return [*out, "</g>"]
 
@@ -68,7 +74,7 @@ def _axes(x: draw.Scale, y: draw.Scale, low: float, high: float, bottom: float, 
 def tick_time(seconds: float) -> str:
     """`200 µs`, `5 ms`: a round number of a scale."""
     factor, unit = words.time_unit(seconds)
-    return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * factor:.5g} {unit}"
 
 
 def _front(chosen: Sequence[Spot], x: draw.Scale, y: draw.Scale) -> str:
@@ -100,8 +106,8 @@ def _labels(chosen: Sequence[Spot], x: draw.Scale, y: draw.Scale, name: Callable
     for spot, (px, py) in zip(chosen, marks, strict=True):
         if not spot.front:
             continue
-        label = draw.middle(name(spot.row), 44)
-        wide = draw.LETTER * len(label)
+        label = middle(name(spot.row), 290)
+        wide = width(label)
         for left, down in ((s, d) for d in DOWN for s in (8, -8 - wide)):
             box = (px + left, py + down - 12, px + left + wide, py + down + 5)
             inside = box[0] >= LEFT and box[2] <= draw.WIDTH and box[1] >= TOP - 14 and box[3] <= HEIGHT - BOTTOM
