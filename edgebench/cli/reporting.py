@@ -115,6 +115,7 @@ def import_file(
 ) -> None:
     """Other tools' results as a run of its own: every figure is marked as published (†), with its source."""
     from edgebench import imports, measure, store
+    from edgebench.report.text import several
 
     known = imports.Known(model=model, device=device, precision=precision)
     found = imports.read(Path(file), form, known=known, maps=maps)
@@ -124,6 +125,10 @@ def import_file(
             folder.append(result)
         table, kept = tabled(folder)
     print_table(table)
+    if found.unread:
+        named = several(found.unread, 8)
+        columns = "column" if len(found.unread) == 1 else "columns"
+        say(f"\nNot read: the {columns} {named}. Name one that is a metric with: --map METRIC=COLUMN:UNIT")
     kept.tell()
     if all(result.status == "failed" for result in found.results):
         sys.exit(1)

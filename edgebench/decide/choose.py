@@ -17,9 +17,9 @@ from edgebench.decide.doubts import NONE, Doubts
 from edgebench.decide.judge import Judged, judge, why
 from edgebench.decide.need import Need
 from edgebench.decide.rows import Figure, Row
-from edgebench.decide.show import several
 from edgebench.decide.ties import half_width, settled, tie
 from edgebench.errors import EdgebenchError, did_you_mean
+from edgebench.report.text import several
 from edgebench.schema import SCHEMA
 
 EXIT = {"pass": 0, "infeasible": 3, "undecided": 4}

@@ -8,7 +8,7 @@ from typing import Any
 from edgebench.decide import show
 from edgebench.decide.need import LIMITS
 from edgebench.decide.show import LABELS, value
-from edgebench.report.text import MISSING, count, percent, plain
+from edgebench.report.text import MISSING, count, percent, plain, several
 
 MOST = 20
 """Rows of one verdict that are printed; the JSON has all of them."""
@@ -66,7 +66,7 @@ def sentence(answer: Object, names: Mapping[str, str] | None = None) -> str:
     ship = "Provisionally: ship" if answer["provisional"] else "Ship"
     said = f"{ship} {names[best['id']]}: {_figure(answer['need']['minimize'], cost)}, the least {least} of {counts['pass']}"
     said += f" {'row' if counts['pass'] == 1 else 'rows'} that {'passes' if counts['pass'] == 1 else 'pass'}"
-    said += f"; in {least} it cannot be told from {show.several(tied)}." if tied else "."
+    said += f"; in {least} it cannot be told from {several(tied)}." if tied else "."
     still = len(answer["open"])
     return f"{said} {count(still, 'undecided row')} may be better." if still else said
 

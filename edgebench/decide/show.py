@@ -155,11 +155,3 @@ def wrap(words: str, width: int, indent: str = "", first: str | None = None) -> 
         subsequent_indent=indent, break_on_hyphens=False,
     )  # fmt: skip
     return [line.replace("\u00a0", " ") for line in lines] or [(first or indent).rstrip()]
-
-
-def several(names: Sequence[str], most: int = 3) -> str:
-    """`a, b and c`; `a, b, c and 7 more`."""
-    shown, rest = list(names[:most]), len(names) - most
-    if rest > 0:
-        return f"{', '.join(shown)} and {rest} more"
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else "none"

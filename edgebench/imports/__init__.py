@@ -39,7 +39,13 @@ def read(path: Path, form: str | None = None, *, known: Known | None = None, map
     results = tuple(module.read(source))
     if not results:
         raise refuse(source, module.NAME, "holds no result")
-    return Imported(form=module.NAME, path=path, sha256=_digest(source), results=_told_apart(results))
+    return Imported(
+        form=module.NAME,
+        path=path,
+        sha256=_digest(source),
+        results=_told_apart(results),
+        unread=tuple(source.unread),
+    )
 
 
 def run_of(found: Imported, started: str) -> Run:

@@ -46,26 +46,32 @@ class _Column:
 
 def recognizes(source: Source) -> bool:
     head, line, _ = source.text.partition("\n")
-    return source.path.suffix.lower() in (".csv", ".tsv") and bool(line) and ("," in head or "\t" in head)
+    return source.path.suffix.lower() in (".csv", ".tsv") and bool(line) and any(mark in head for mark in MARKS)
+
+
+MARKS = ("\t", ";", ",")
+"""What may stand between columns: the first of them that the head line has most of."""
 
 
 def read(source: Source) -> list[Result]:
     """A row for each line. Raises StoreError for a column that is not there, a unit that is not known, or no metric."""
-    tabs = "\t" in source.text.split("\n", 1)[0]
+    first = source.text.split("\n", 1)[0]
+    reader = csv.DictReader(io.StringIO(source.text), delimiter=max(MARKS, key=first.count), restkey="")
     try:
-        lines = list(csv.DictReader(io.StringIO(source.text), delimiter="\t" if tabs else ",", restkey=""))
+        lines = [(reader.line_num, line) for line in reader]
     except csv.Error as error:
         raise StoreError(
             f"{source.path} is no CSV: {error}.", "Save it as comma-separated text with a head line."
         ) from error
-    head = [str(name) for name in (lines[0] if lines else {}) if name]
+    head = [str(name) for name in (lines[0][1] if lines else {}) if name]
     columns = _mapped(source, head)
     named = {key: next((n for n in head if n.lower().strip() in known), "") for key, known in NAMES.items()}
     if lines and not columns:
-        numeric = next((name for name in head if _numeric(lines[0].get(name))), "COLUMN")
+        numeric = next((name for name in head if _numeric(lines[0][1].get(name))), "COLUMN")
         fix = f"Name one, like: --map latency={numeric}:ms."
         raise StoreError(f"No column of {source.path} is known as a metric.", fix)
-    return [_row(source, line, place, columns, named) for place, line in enumerate(lines, start=2)]
+    source.unread.extend(sorted(set(head) - {c.name for c in columns} - set(named.values()), key=head.index))
+    return [_row(source, line, place, columns, named) for place, line in lines]
 
 
 def _numeric(text: str | None) -> bool:
@@ -125,6 +131,16 @@ def _told(source: Source, words: str, head: list[str]) -> _Column:
     return _Column(metric, column, found, factor)
 
 
+def _value(source: Source, text: str, place: int, column: _Column) -> float | None:
+    """The number of a square; None where it holds none. A comma is refused: it may be a decimal sign, or part thousands."""
+    if "," in text and (point := number(text.replace(",", ".", 1))) is not None:
+        raise StoreError(
+            f'Line {place} of {source.path}, column {column.name}: "{text}" has a comma.',
+            f"The decimal sign is a point: write {point:g}, and thousands without a mark.",
+        )
+    return number(text)
+
+
 def _check_share(column: _Column, value: float, said: str) -> None:
     """Refuse a share of answers that is more than all of them."""
     if column.metric in ("accuracy", "agreement") and value > 1:
@@ -156,7 +172,7 @@ def _row(
     )
     figures = []
     for column in columns:
-        value = number((line.get(column.name) or "").strip())
+        value = _value(source, (line.get(column.name) or "").strip(), place, column)
         if value is not None:
             _check_share(column, value * column.factor, said)
             figures.append(figure(column.metric, column.unit, value * column.factor, f"{said}, column {column.name}"))

@@ -33,6 +33,8 @@ class Source:
     known: Known = Known()
     maps: tuple[str, ...] = ()
     opened: dict[str, str] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+    """Columns that the reader of the format made nothing of."""
 
     def open(self, path: Path) -> str:
         """Read a file of the folder; what was read is part of the import's hash. Raises StoreError where it cannot be read."""
@@ -62,6 +64,8 @@ class Imported:
     path: Path
     sha256: str
     results: tuple[Result, ...]
+    unread: tuple[str, ...] = ()
+    """The columns of a table of which nothing was made."""
 
 
 def refuse(source: Source, form: str, why: str) -> StoreError:

@@ -126,7 +126,11 @@ def _withheld(m: Measurement, result: Result) -> Entry:
 
 
 def _grade(m: Measurement) -> tuple[str, ...]:
-    return () if m.grade == "measured" else (f"{DAGGER} {m.grade.capitalize()}, not measured here: {plain(m.source)}.",)
+    """By whom a figure was published and how it was had; of a speed-up its note is the verdict, which the table says."""
+    if m.grade == "measured":
+        return ()
+    how = f"; {plain(m.note)}" if m.note and m.metric != "speedup" else ""
+    return (f"{DAGGER} {m.grade.capitalize()}, not measured here: {plain(m.source)}{how}.",)
 
 
 def mark(m: Measurement) -> str:

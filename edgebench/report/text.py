@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 MISSING = "–"
@@ -141,3 +141,11 @@ def ended(words: str, letters: int) -> str:
 def count(n: int, one: str, many: str = "") -> str:
     """`1 row`, `2 rows`."""
     return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def several(names: Sequence[str], most: int = 3) -> str:
+    """`a, b and c`; `a, b, c and 7 more`."""
+    shown, rest = list(names[:most]), len(names) - most
+    if rest > 0:
+        return f"{', '.join(shown)} and {rest} more"
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else "none"

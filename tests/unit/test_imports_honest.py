@@ -13,7 +13,7 @@ from edgebench.cli import cli
 from edgebench.decide.rows import energy_scope, rows
 from edgebench.errors import StoreError
 from edgebench.imports.foreign import precision_in
-from edgebench.report.columns import NAMES
+from edgebench.report.columns import FIGURES, NAMES
 from edgebench.report.facts import facts
 
 
@@ -120,3 +120,34 @@ def test_a_choice_by_energy_counts_that_of_a_submission(tmp_path: Path) -> None:
     assert energy_scope(results) == "board"
     (row,) = rows(imports.run_of(imports.read(tmp_path), started="20261128T000000Z"), results, energy_scope(results))
     assert row.figures["energy"].value == pytest.approx(6919.375e-6)
+
+
+def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
+    path = written(tmp_path, "model,latency_ms,latency_p90,note,wer\nnet,5,6,x,7\n")
+    assert imports.read(path).unread == ("latency_p90", "note", "wer")
+    assert imports.read(path, maps=["latency_p90=latency_p90:ms", "wer=wer:%"]).unread == ("note",)
+    done = CliRunner().invoke(cli, ["import", str(path), "--out", str(tmp_path / "out")])
+    assert "Not read: the columns latency_p90, note and wer" in done.output
+    assert "--map METRIC=COLUMN:UNIT" in done.output
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_columns_may_be_apart_by_commas_semicolons_or_tabs(tmp_path: Path, mark: str) -> None:
+    lines = (("model", "variant", "latency_ms"), ("net", '"a,b;c"', "5.5"))
+    path = written(tmp_path, "\n".join(mark.join(line) for line in lines))
+    (row,) = imports.read(path).results
+    assert (row.cell.recipe, row.get("latency").value) == ("a,b;c", pytest.approx(5.5e-3))  # type: ignore[union-attr]
+
+
+def test_a_decimal_comma_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, 'model;variant;latency_ms\n"net\nwork";a;5\nnet;b;5,5\n')
+    with pytest.raises(StoreError, match=r'Line 4 .*latency_ms.*"5,5" has a comma') as refused:
+        imports.read(path)
+    assert "5.5" in refused.value.fix
+
+
+def test_what_a_published_latency_is_of_stands_in_its_footnote(tmp_path: Path) -> None:
+    text = "[ INFO ] Count:  1000 iterations\n[ INFO ] Median:  1.20 ms\nOPTIMAL_NUMBER_OF_INFER_REQUESTS: 4\n"
+    (row,) = imports.read(written(tmp_path, text, "log.txt")).results
+    entry = next(c for c in FIGURES if c.key == "latency").make(row)
+    assert entry.notes[0].endswith("median; latency of one of 4 requests at once.")
