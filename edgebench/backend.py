@@ -143,6 +143,12 @@ class Backend(ABC):
         """
         return self.precisions.get(precision)
 
+    def check(self, options: Mapping[str, Any]) -> None:  # noqa: B027  (most need none)
+        """Raise EdgebenchError for a value that means nothing, of the options that a user set, before anything is measured.
+
+        It is asked where the runtime need not be installed: what takes the runtime to know, `open` says.
+        """
+
     @abstractmethod
     def probe(self) -> Availability:
         """Say whether it can run here. Never raises; risky imports happen in a child process."""

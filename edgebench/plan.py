@@ -181,6 +181,9 @@ def _check_data(table: Mapping[str, Any], at: tuple[str | int, ...], problems: P
         problems.add(at, '[data] needs a source: "digits", a file, a folder, or "module:callable".')
 
 
+MOST = 2**31 - 1
+"""Runtimes count in 32 bits."""
+
 NAMELESS = (
     "make",
     "make_model",
@@ -363,6 +366,8 @@ def narrow(
         for count in counts:
             if count < 1:
                 raise PlanError(f"{kind} must be a whole number from 1 up, not {count}.", f"Give --{kind} 1 or more.")
+            if count > MOST:
+                raise PlanError(f"{kind} must be {MOST:,} or less, not {count:.0e}.", f"Give a smaller --{kind}.")
     return replace(
         plan,
         backends=tuple(dict.fromkeys(backends)) or plan.backends,
@@ -433,7 +438,7 @@ def _square(
 
 
 def check_backend_options(plan: Plan, backends: Mapping[str, Backend]) -> None:
-    """Refuse options that a backend does not have. Raises PlanError."""
+    """Refuse options that a backend does not have, or values of them that mean nothing. Raises EdgebenchError."""
     for name, options in plan.backend_options.items():
         if name not in backends:
             if name not in plan.backends:
@@ -448,3 +453,4 @@ def check_backend_options(plan: Plan, backends: Mapping[str, Backend]) -> None:
                     f'Backend "{name}" has no option "{option}".',
                     f"{did_you_mean(option, backends[name].options)} See: edgebench backends {name}",
                 )
+        backends[name].check(options)

@@ -64,8 +64,11 @@ class ExecuTorchBackend(Backend):
         runtime = "import torch; from executorch.extension.pybindings import _C"
         return probe_import("executorch.version", self.extra, before=runtime)
 
-    def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
+    def check(self, options: Mapping[str, Any]) -> None:
         check_fallback("XNNPACK", 0.0, options)
+
+    def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
+        self.check(options)
         return ExecuTorchSession(artifact.path, options)
 
 

@@ -51,8 +51,14 @@ class LiteRtBackend(Backend):
     def probe(self) -> Availability:
         return probe_import("ai_edge_litert", self.extra, before="import ai_edge_litert.interpreter")
 
-    def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
+    def check(self, options: Mapping[str, Any]) -> None:
         check_fallback("XNNPACK", 0.0, options)
+        delegate = options.get("delegate", "xnnpack")
+        if not isinstance(delegate, str) or delegate not in RESOLVERS:
+            raise EdgebenchError(f"delegate cannot be {delegate!r}.", f"Use one of {', '.join(RESOLVERS)}.")
+
+    def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
+        self.check(options)
         return LiteRtSession(artifact.path, options)
 
 
@@ -177,10 +183,7 @@ class LiteRtSession(Session):
 def _load(path: str, options: Mapping[str, Any]) -> Any:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    delegate = options.get("delegate", "xnnpack")
-    if delegate not in RESOLVERS:
-        raise EdgebenchError(f"delegate cannot be {delegate!r}.", f"Use one of {', '.join(RESOLVERS)}.")
-    resolver = OpResolverType[RESOLVERS[delegate]]
+    resolver = OpResolverType[RESOLVERS[options.get("delegate", "xnnpack")]]
     try:
         return Interpreter(path, num_threads=options["threads"], experimental_op_resolver_type=resolver)
     except (RuntimeError, ValueError) as error:

@@ -28,7 +28,7 @@ from edgebench.backend import (
     saturates,
 )
 from edgebench_onnxruntime.placement import operator, profiled, ran, specs
-from edgebench_onnxruntime.settings import LEVELS, PROVIDERS, flag, level, load, words
+from edgebench_onnxruntime.settings import LEVELS, PROVIDERS, flag, level, load, provider, provider_options, words
 
 ACTIVATIONS = ("u8", "s8")
 """Unsigned activations are what its x86 kernels fuse (signed ones ran slower than float there), ARM's take both."""
@@ -78,11 +78,17 @@ class OnnxRuntimeBackend(Backend):
         facts = Options({**artifact.facts, "rewritten": True})
         return replace(artifact, path=str(made), size=made.stat().st_size, parent=artifact.sha256, facts=facts)
 
-    def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
+    def check(self, options: Mapping[str, Any]) -> None:
         for name in ("optimized_cache", "spinning"):
             flag(options, name, False)
+        level(options)
+        provider(options)
+        provider_options(options)
         _check_int8(options)
         check_fallback("ONNX Runtime", 0.0, options)
+
+    def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
+        self.check(options)
         return OnnxRuntimeSession(artifact, options)
 
 

@@ -72,21 +72,29 @@ def wanted(options: Mapping[str, Any]) -> str:
     """The execution provider that is asked for, once it is known to be in this build. Raises EdgebenchError."""
     import onnxruntime
 
-    asked = options.get("provider", "cpu")
-    if asked not in PROVIDERS:
-        raise EdgebenchError(f"provider cannot be {asked!r}.", f"Use one of {', '.join(PROVIDERS)}.")
-    name, package = PROVIDERS[asked]
+    name, package = PROVIDERS[provider(options)]
     if name not in onnxruntime.get_available_providers():
         fix = f"Install it with: pip install {package}" if package else "Build ONNX Runtime with it, and install that."
         raise MissingRuntime(f"This build of ONNX Runtime {onnxruntime.__version__} has no {name}.", fix)
     return name
 
 
-def _chosen(name: str, options: Mapping[str, Any]) -> list[Any]:
+def provider(options: Mapping[str, Any]) -> str:
+    asked = options.get("provider", "cpu")
+    if not isinstance(asked, str) or asked not in PROVIDERS:
+        raise EdgebenchError(f"provider cannot be {asked!r}.", f"Use one of {', '.join(PROVIDERS)}.")
+    return asked
+
+
+def provider_options(options: Mapping[str, Any]) -> dict[str, str]:
     settings = options.get("provider_options", {})
     if not isinstance(settings, Mapping):
         raise EdgebenchError(f"provider_options cannot be {settings!r}.", "Give a table of the provider's own options.")
-    chosen = [(name, {str(k): str(v) for k, v in settings.items()})]
+    return {str(k): str(v) for k, v in settings.items()}
+
+
+def _chosen(name: str, options: Mapping[str, Any]) -> list[Any]:
+    chosen = [(name, provider_options(options))]
     return chosen if name == PROVIDERS["cpu"][0] else [*chosen, PROVIDERS["cpu"][0]]
 
 
@@ -109,7 +117,7 @@ def _refusal(path: str, name: str, error: Exception) -> ModelError:
 
 def level(options: Mapping[str, Any]) -> str:
     asked = options.get("graph_optimization", "all")
-    if asked not in LEVELS:
+    if not isinstance(asked, str) or asked not in LEVELS:
         raise EdgebenchError(f"graph_optimization cannot be {asked!r}.", f"Use one of {', '.join(LEVELS)}.")
     return str(asked)
 

@@ -103,9 +103,14 @@ class OpenVinoBackend(Backend):
         made = kept("version.txt", {**key, "settings": properties(options)}, make)
         return replace(artifact, facts=Options({**artifact.facts, "cache_dir": str(made.parent)}))
 
-    def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
+    def check(self, options: Mapping[str, Any]) -> None:
         flag(options, "model_cache")
         choice(options, "quantizer", QUANTIZERS, "onnxruntime")
+        count(options, "jobs", 0)
+        properties({"threads": 1, "precision": "fp32", **options})
+
+    def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
+        self.check(options)
         return OpenVinoSession(artifact, options)
 
 

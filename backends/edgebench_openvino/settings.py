@@ -37,7 +37,7 @@ REPORTED = {
 
 def choice(options: Mapping[str, Any], name: str, known: Mapping[str, Any] | tuple[str, ...], default: str) -> str:
     value = options.get(name, default)
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise EdgebenchError(f"{name} cannot be {value!r}.", f"Use one of {', '.join(known)}.")
     return str(value)
 

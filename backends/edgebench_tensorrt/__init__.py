@@ -34,6 +34,12 @@ class TensorRtBackend(Backend):
     def probe(self) -> Availability:
         return machine.judge(machine.asked())
 
+    def check(self, options: Mapping[str, Any]) -> None:
+        # Of a batch of one: what max_batch is too small for is told by its own row, and so are threads.
+        asked = Asked.of({"precision": "fp32", **options, "threads": 1, "batch": 1})
+        if asked.product not in ("", *MODULES):
+            raise EdgebenchError(f"product cannot be {asked.product!r}.", f"Use one of {', '.join(MODULES)}.")
+
     def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
         from edgebench_tensorrt.session import TrtSession
 

@@ -88,6 +88,9 @@ class TorchBackend(Backend):
         known = Options({**artifact.facts, "aot": {**facts, **ended}})
         return replace(artifact, path=str(made), size=made.stat().st_size, parent=artifact.sha256, facts=known)
 
+    def check(self, options: Mapping[str, Any]) -> None:
+        _checked(options)
+
     def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
         _ready(options)
         if self.builds(options) and "aot" not in artifact.facts:
@@ -192,11 +195,11 @@ def _checked(options: Mapping[str, Any]) -> tuple[str, bool, str]:
     mode, last, device = (
         options.get(k, d) for k, d in (("mode", "eager"), ("channels_last", False), ("device", "cpu"))
     )
-    if mode not in compilers.MODES:
+    if not isinstance(mode, str) or mode not in compilers.MODES:
         raise EdgebenchError(f"mode cannot be {mode!r}.", f"Use one of {', '.join(compilers.MODES)}.")
     if not isinstance(last, bool):
         raise EdgebenchError(f"channels_last cannot be {last!r}.", "Use true or false.")
-    if device not in DEVICES:
+    if not isinstance(device, str) or device not in DEVICES:
         raise EdgebenchError(f"device cannot be {device!r}.", f"Use one of {', '.join(DEVICES)}.")
     return str(mode), last, str(device)
 

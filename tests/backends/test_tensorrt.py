@@ -160,7 +160,7 @@ def test_the_metric_gives_figures_of_them(logic: fake.FakeCuda, onnx_case: Case)
     from edgebench.metrics.gpu import Gpu
 
     subject: Any = SimpleNamespace(session=opened(onnx_case), feeds=lambda start: onnx_case.feeds)
-    work: Any = SimpleNamespace(cell=SimpleNamespace(batch=2))
+    work: Any = SimpleNamespace(cell=SimpleNamespace(batch=2, backend="b"))
     figures = {m.metric: m for m in Gpu().figures(work, [{"gpu": Gpu().observe(subject)}], None)}  # type: ignore[arg-type]
     assert figures["gpu_compute:latency"].value == pytest.approx(fake.COMPUTE)
     assert figures["gpu_compute:throughput"].value == pytest.approx(2 / fake.COMPUTE, rel=0.05)
@@ -168,7 +168,8 @@ def test_the_metric_gives_figures_of_them(logic: fake.FakeCuda, onnx_case: Case)
     assert "gpu_compute:h2d" not in figures
     assert figures["trtexec11:latency"].source == "device events; 2 in flight, without copies, a CUDA graph"
     other: Any = SimpleNamespace(session=object(), feeds=subject.feeds)
-    assert Gpu().figures(work, [{"gpu": Gpu().observe(other)}], None) == ()  # type: ignore[arg-type]
+    (told,) = Gpu().figures(work, [{"gpu": Gpu().observe(other)}], None)  # type: ignore[arg-type]
+    assert (told.value, told.note) == (None, "b has no device timers that it can be asked for")
 
 
 def test_a_batch_beyond_the_engines_range_is_a_misfit(logic: fake.FakeCuda, onnx_case: Case) -> None:

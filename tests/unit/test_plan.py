@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from edgebench import plan as plans
-from edgebench import toml
+from edgebench import plugins, toml
 from edgebench.backend import Availability, Backend, Session
 from edgebench.compress.methods import check_recipe
-from edgebench.errors import PlanError
+from edgebench.errors import EdgebenchError, PlanError
 from edgebench.schema import Artifact, ModelSpec, Options, Recipe, Step
 
 GOOD = """
@@ -205,6 +206,22 @@ def test_options_that_a_backend_does_not_have_are_refused() -> None:
     plans.check_backend_options(read(GOOD), BACKENDS)
     with pytest.raises(PlanError, match=r'no option "hnt".*Did you mean "hint"'):
         plans.check_backend_options(read(GOOD.replace("hint =", "hnt =")), BACKENDS)
+
+
+def test_a_value_that_means_nothing_is_refused_where_the_runtime_need_not_be_there() -> None:
+    for name, options, words in (
+        ("onnxruntime", {"provider": "gpu"}, "provider cannot be 'gpu'"),
+        ("openvino", {"streams": -1}, "streams cannot be -1"),
+        ("litert", {"delegate": ["none"]}, r"delegate cannot be \['none'\]"),
+        ("executorch", {"max_fallback": 2}, "max_fallback cannot be 2"),
+        ("torch", {"mode": "fast"}, "mode cannot be 'fast'"),
+        ("tensorrt", {"dla": "x"}, "dla cannot be 'x'"),
+    ):
+        made = plugins.backend(name)
+        made.check({})
+        plan = replace(read(GOOD), backend_options=Options({name: options}))
+        with pytest.raises(EdgebenchError, match=words):
+            plans.check_backend_options(plan, {name: made})
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5m", 300), ("1.5h", 5400), ("250ms", 0.25)])
