@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgebench.cli.app import cli
-from edgebench.cli.results import open_run, open_runs
+from edgebench.cli.results import called, open_run, open_runs
 from edgebench.cli.screen import say
 from edgebench.decide.need import LIMITS, MINIMIZE
 
@@ -76,7 +76,7 @@ def compare(run_a: str, run_b: str, strict: bool, as_markdown: bool, results: st
     from edgebench.decide.compare import compare as decide
 
     folders = [open_run(name, results) for name in (run_a, run_b)]
-    a, b = (Side(run=f.run, results=f.results()) for f in folders)
+    a, b = (Side(run=f.run, results=f.results(), path=called(f)) for f in folders)
     right_a, right_b = (answers(f.samples()) for f in folders)
     answer = decide(a, b, (right_a, right_b), strict)
     _finish(
@@ -126,7 +126,7 @@ def choose(
     asked = need(given, minimize, evidence, runtimes)
     found = [(f, f.results()) for f in open_runs(runs, results)]
     rows = _of_model(_rows(found), model)
-    answer = decide(rows, asked, doubts((f.run, own) for f, own in found))
+    answer = decide(rows, asked, doubts(((f.run, own) for f, own in found), {f.run.id: called(f) for f, _ in found}))
     _finish(answer, lambda: choose_text.render(answer, _width()), as_json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,12 @@ def open_runs(names: Sequence[str], results: str) -> list[RunFolder]:
     return [folder for _, folder in found]
 
 
+def called(folder: RunFolder) -> str:
+    """By what a command finds the run: its path, or nothing where its id is enough, as among the results of this folder."""
+    usual = Path("results") / folder.run.id
+    return "" if folder.path.resolve() == usual.resolve() else shlex.quote(str(folder.path))
+
+
 def _same(folder: RunFolder, other: RunFolder) -> bool:
     if folder.path.resolve() == other.path.resolve():
         return True
@@ -62,7 +69,13 @@ def source(folder: RunFolder, results: Sequence[Result] | None = None) -> Source
 
     found = folder.results() if results is None else results
     right: dict[str, Right] = {}
-    return Source(run=folder.run, results=found, spreads=spreads(noted(folder.samples(), right)), right=right)
+    return Source(
+        run=folder.run,
+        results=found,
+        spreads=spreads(noted(folder.samples(), right)),
+        right=right,
+        called=called(folder),
+    )
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,15 @@ from edgebench.schema import Result, Run
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One of the two runs."""
+    """One of the two runs. `path`: where it lies, if a command does not find it by its id."""
 
     run: Run
     results: tuple[Result, ...]
+    path: str = ""
+
+    @property
+    def called(self) -> str:
+        return self.path or self.run.id
 
 
 @dataclass(frozen=True, kw_only=True)

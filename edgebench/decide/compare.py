@@ -40,7 +40,7 @@ def compare(a: Side, b: Side, rights: Rights = ({}, {}), strict: bool = False) -
     for side in (a, b):
         if not side.results:
             raise EdgebenchError(
-                f"The run {side.run.id} has no result.", f"Measure it first with: edgebench run --resume {side.run.id}"
+                f"The run {side.run.id} has no result.", f"Measure it first with: edgebench run --resume {side.called}"
             )
     pairs, only_a, only_b = paired(a, b)
     differing = differences(a, b, pairs)
@@ -55,7 +55,7 @@ def compare(a: Side, b: Side, rights: Rights = ({}, {}), strict: bool = False) -
     if strict and missing:
         raise EdgebenchError(
             f"{missing} of the {len(a.results)} cells of {a.run.id} have no result in {b.run.id}.",
-            f"Measure them, if it was cut off, with: edgebench run --resume {b.run.id}",
+            f"Measure them, if it was cut off, with: edgebench run --resume {b.called}",
         )
     same_run = a.run == b.run and a.results == b.results
     rows = [_figures(x, y, rights, same_run) for x, y in pairs]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from edgebench.report.facts import facts, trust
 from edgebench.report.text import plain
@@ -29,13 +30,16 @@ class Doubts:
 NONE = Doubts()
 
 
-def doubts(found: Iterable[tuple[Run, Sequence[Result]]]) -> Doubts:
-    """The warnings of the runs, each once, and that quick and thorough runs were mixed."""
+def doubts(found: Iterable[tuple[Run, Sequence[Result]]], called: Mapping[str, str] = MappingProxyType({})) -> Doubts:
+    """The warnings of the runs, each once, and that quick and thorough runs were mixed.
+
+    `called`: by what a command finds a run, by its id, where that is not the id.
+    """
     told: dict[str, list[str]] = {}
     trusts: dict[str, list[str]] = {}
     for run, results in found:
         trusts.setdefault(trust(run), []).append(run.id)
-        for fact in facts(run, results):
+        for fact in facts(run, results, called.get(run.id, "")):
             if fact.warning:
                 told.setdefault(fact.text, []).append(run.id)
     out = [Doubt(text=text, runs=tuple(runs)) for text, runs in told.items()]

@@ -30,8 +30,8 @@ class Fact:
     warning: bool = False
 
 
-def facts(run: Run, results: Sequence[Result]) -> tuple[Fact, ...]:
-    """What is known; a fact that the run does not hold is left out."""
+def facts(run: Run, results: Sequence[Result], called: str = "") -> tuple[Fact, ...]:
+    """What is known; a fact that the run does not hold is left out. `called`: by what a command finds it, if not by its id."""
     environments = [r.environment for r in results if r.environment]
     machine: Facts = environments[0] if environments else run.host
     lines = (
@@ -42,7 +42,7 @@ def facts(run: Run, results: Sequence[Result]) -> tuple[Fact, ...]:
         Fact("versions", _versions(run, results)),
         Fact("protocol", _protocol(run, results, environments)),
         Fact("rows", _rows(results)),
-        *_cut_off(run, results),
+        *_cut_off(run, results, called or run.id),
         *_warnings(run, environments),
     )
     return tuple(Fact(f.name, plain(f.text), f.warning) for f in lines if f.text)
@@ -180,11 +180,11 @@ def planned(run: Run, results: Sequence[Result]) -> int:
     return cells * each
 
 
-def _cut_off(run: Run, results: Sequence[Result]) -> Iterator[Fact]:
+def _cut_off(run: Run, results: Sequence[Result], called: str) -> Iterator[Fact]:
     asked, found = planned(run, results), len(results)
     if found < asked:
         text = (
-            f"{found} of {asked} cells have a result: the run was cut off, go on with: edgebench run --resume {run.id}"
+            f"{found} of {asked} cells have a result: the run was cut off, go on with: edgebench run --resume {called}"
         )
         yield Fact("note", text, warning=True)
 

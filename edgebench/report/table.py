@@ -30,12 +30,13 @@ CORE = ("variant", "runtime", "precision", "latency", "status")
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """One run that a table shows. By the cell's id, where they were kept: the times of its calls (`spreads`), and which samples
-    it answered rightly (`right`)."""
+    it answered rightly (`right`). `called`: by what a command finds the run, if not by its id."""
 
     run: Run
     results: Sequence[Result]
     spreads: Mapping[str, Spread] = field(default_factory=dict)
     right: Mapping[str, Right] = field(default_factory=dict)
+    called: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +169,7 @@ def _spread(source: Source, result: Result) -> Spread | None:
 
 def _facts(sources: Sequence[Source]) -> tuple[Fact, ...]:
     """Of one run, or of each of several: then a warning says which run it is about, unless all of them have it."""
-    found = [facts(source.run, source.results) for source in sources]
+    found = [facts(source.run, source.results, source.called) for source in sources]
     if len(sources) == 1:
         return found[0]
     common = [f for f in found[0] if f.warning and all(f in others for others in found)]

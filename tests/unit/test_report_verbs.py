@@ -140,6 +140,28 @@ def test_where_writing_was_asked_for_it_has_to_be_done(run: Path, tmp_path: Path
     assert f"{tmp_path / 'there'} cannot be written" in done.exception.problem
 
 
+def test_a_hint_names_the_run_by_a_path_where_its_id_would_not_find_it(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (run / "results.jsonl").read_text().splitlines(keepends=True)
+    (run / "results.jsonl").write_text("".join(lines[:9]))
+    whole = tmp_path / "whole"
+    shutil.copytree(PUBLISHED, whole)
+    for said in (call("report", run), call_failing("compare", whole, run, "--strict"), call_failing("choose", run)):
+        assert f"edgebench run --resume {run}" in " ".join(said.split())
+    usual = tmp_path / "results" / store.open_run(run).run.id
+    usual.parent.mkdir()
+    run.rename(usual)
+    monkeypatch.chdir(tmp_path)
+    assert f"edgebench run --resume {usual.name}" in " ".join(call("report", usual.name).split())
+
+
+def call_failing(*arguments: object) -> str:
+    """What is said by a command that may end with an error or another exit code."""
+    done = CliRunner().invoke(cli, [str(a) for a in arguments], standalone_mode=False)
+    return f"{done.output} {done.exception}"
+
+
 @pytest.mark.parametrize("verb", ["report", "choose"])
 def test_the_same_run_given_twice_counts_once(run: Path, tmp_path: Path, verb: str) -> None:
     copy = tmp_path / "elsewhere" / "copy"

@@ -62,6 +62,17 @@ def test_facts_with_parts_are_compared_part_by_part() -> None:
     assert {row[0] for row in rows} == {"device", "runtimes: onnxruntime"}
 
 
+def test_nothing_is_said_of_how_the_device_of_others_was_reached() -> None:
+    def facts(**plan: Any) -> dict[str, str]:
+        run = Run(
+            id="r", device=DeviceProfile(name="d"), plan=Options(plan), versions=Options(), host=Options(), started=""
+        )
+        return dict(section(build(run, [result()]), "environment").rows)
+
+    assert facts()["transport"] == "local"
+    assert "transport" not in facts(imported={"format": "csv"})
+
+
 def command(**plan: Any) -> str:
     made = Run(
         id="r",

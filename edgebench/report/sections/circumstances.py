@@ -50,7 +50,8 @@ def _machine(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
     measured = next((row.result.environment for row in rows if row.run is run and row.result.environment), None)
     found = dict(measured or run.host)
     versions = {f"version of {name}": version for name, version in run.versions.items()}
-    device = {"device": run.device.name, "transport": run.device.transport, "commit": run.commit}
+    transport = "" if run.plan.get("imported") else run.device.transport  # of others' devices nobody knows it
+    device = {"device": run.device.name, "transport": transport, "commit": run.commit}
     kept = {key: value for key, value in {**device, **found, **versions}.items() if key not in MOMENTARY}
     return {key: value for key, value in _lines(kept) if value not in (None, "", [], {})}
 
