@@ -125,7 +125,7 @@ def test_a_transformer_of_torch_is_rounded_and_corrected_over_any_number_of_samp
 
 def test_what_a_node_gives_has_a_row_for_each_sample() -> None:
     graph = layers.trace(Encoder().eval(), EXAMPLE)
-    projection = layers.by_name(layers.find(graph))["encoder.layers.0.self_attn.in_proj_weight"].node
+    projection = layers.by_name(layers.find(graph))["encoder.layers.0.self_attn"].node
     samples = torch.randn(70, 1, 12, 12)
     seen = layers.values(graph, samples, [projection])[projection]
     assert seen.shape == (70, 9, 48)

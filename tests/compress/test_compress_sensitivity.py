@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from compress_helpers import stripes
+from compress_helpers import context, stripes
+from compress_networks import Encoder, Odd
 from torch import nn
 
 from edgebench.compress.load_model import tensor
-from edgebench.compress.lowering import export, lower_onnx
-from edgebench.compress.quantization import sensitivity
+from edgebench.compress.lowering import export, lower_onnx, lower_x86
+from edgebench.compress.quantization import layers, sensitivity
 from edgebench.compress.quantization.quantize import Quantize
 from edgebench.data import Split
 from edgebench.errors import DataError, PlanError
@@ -132,3 +133,38 @@ def test_a_layer_that_is_not_there(tmp_path: Path) -> None:
 def test_nothing_is_calibrated_on_nothing(samples: Any) -> None:
     with pytest.raises(DataError, match="all the same"):
         sensitivity.choose(source(), Quantize(sweep=True), samples, Split(INPUTS, None), nobody)
+
+
+@pytest.mark.parametrize(("oddity", "shared", "runs"), [("twice", "first", 5), ("tied", "second", 4)])
+def test_a_layer_that_runs_twice_and_tied_ones_are_one_layer(
+    oddity: str, shared: str, runs: int, tmp_path: Path
+) -> None:
+    """onnxruntime opens no int8 file in which two nodes share a weight."""
+    torch.manual_seed(0)
+    model, where = Odd(oddity).eval(), context()
+    Quantize(sweep=True, max_drop=0.5, float_layers=shared).apply(model, where)
+    names = {row["layer"] for row in where.facts["sensitivity"]}
+    assert names == {"stem", "fc", "second"} | {shared}
+    assert where.facts["float_layers"] == [shared]
+    export.export_onnx(model, tensor(INPUTS[:4]), tmp_path / "float.onnx")
+    for kept, covered in (("", runs), (shared, runs - 2)):
+        asked = Quantize(float_layers=kept)
+        facts = lower_onnx.quantize(tmp_path / "float.onnx", INPUTS, asked, tmp_path / "int8.onnx", signed=False)
+        assert facts["int8_layers"] == covered
+        if oddity == "twice":
+            facts = lower_x86.quantize(model, tensor(INPUTS[:4]), INPUTS, asked, tmp_path / "int8.pt2")
+            assert facts["int8_layers"] == covered
+        wanted, given = (sensitivity.run(tmp_path / f"{n}.onnx", INPUTS) for n in ("float", "int8"))
+        assert sensitivity.sqnr(wanted, given) > 20
+
+
+def test_layers_have_the_same_name_in_the_graph_and_in_the_file() -> None:
+    torch.manual_seed(0)
+    model, where = Encoder().eval(), context()
+    for (
+        parameter
+    ) in model.parameters():  # or both of its layers began with the same weights, which the file then has once
+        parameter.data += 0.01 * torch.randn_like(parameter)
+    Quantize(sweep=True).apply(model, where)
+    names = [row["layer"] for row in where.facts["sensitivity"]]
+    assert set(names) == {layer.name for layer in layers.find(layers.trace(model, tensor(INPUTS[:4])))}

@@ -90,7 +90,11 @@ def _exported(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram
 def name_weights(graph: Any) -> None:
     """Call the transposed weight of a linear layer as torch does, "fc1.weight": a layer must be known by one name everywhere."""
     stored = {tensor.name: tensor for tensor in graph.initializer}
-    uses = [name for node in graph.node for name in node.input]
+    readers: dict[str, list[Any]] = {}
+    named = set[str]()
+    for node in graph.node:
+        for given in node.input:
+            readers.setdefault(given, []).append(node)
     for node in graph.node:
         notes = {prop.key: prop.value for prop in node.metadata_props}
         scopes = re.findall(r"'([^']*)'", notes.get("pkg.torch.onnx.name_scopes", ""))
@@ -98,9 +102,13 @@ def name_weights(graph: Any) -> None:
         if node.op_type != "MatMul" or "aten.linear" not in notes.get("namespace", "") or weight not in stored:
             continue
         name = f"{scopes[-2]}.weight" if len(scopes) > 1 and scopes[-2] else ""
-        if name and name not in stored and uses.count(weight) == 1:
+        told = weight in named or name in stored
+        if name and not told and all(r.op_type == "MatMul" and r.input[1] == weight for r in readers[weight]):
             stored[name] = stored.pop(weight)
-            stored[name].name = node.input[1] = name
+            stored[name].name = name
+            named.add(name)
+            for reader in readers[weight]:  # several where the layer runs several times
+                reader.input[1] = name
 
 
 def clean(graph: Any) -> None:
@@ -120,7 +128,7 @@ def clean(graph: Any) -> None:
 
 def eager(model: nn.Module, example: Tensor) -> Tensor:
     with torch.no_grad():
-        return model.eval()(example)  # type: ignore[no-any-return]
+        return model.eval()(example.clone())  # type: ignore[no-any-return]
 
 
 def check_parity(path: Path, example: Tensor, wanted: Tensor) -> None:

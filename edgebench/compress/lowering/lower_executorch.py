@@ -125,7 +125,7 @@ def _calibrated(model: nn.Module, example: Tensor, samples: NDArray[Any], asked:
 
 def _keep_float(quantizer: Any, graph: torch.fx.GraphModule, names: Sequence[str]) -> None:
     """Hide the layers of these names from the quantizer. Raises PlanError for one that is not there."""
-    chosen = layers.pick(layers.find(graph), names)
+    chosen = layers.pick(layers.find(graph, shared=True), names)
     hidden = {node for layer in chosen for node in (layer.node, layer.output)}
     if hidden:
         quantizer.set_filter_function(lambda node: node not in hidden)

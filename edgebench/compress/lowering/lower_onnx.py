@@ -28,6 +28,8 @@ OLDEST = 13
 """Per-channel scales came with opset 13; older graphs are converted first."""
 CONVERTED = 17
 _INTEGER = {"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm"}
+_USE = "::use"
+"""Between the name of a weight and the number of the layer that reads this copy of it."""
 _TRANSFORMER = {"LayerNormalization", "Softmax", "SkipLayerNormalization", "Attention"}
 
 
@@ -92,7 +94,7 @@ def copy(source: Path, path: Path) -> None:
 
 
 def prepare(source: Path, path: Path) -> None:
-    """Fold batch norms and constants, infer every shape."""
+    """Fold batch norms and constants, infer every shape, and give each layer a weight of its own."""
     import onnx
     from onnx import version_converter
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -104,26 +106,50 @@ def prepare(source: Path, path: Path) -> None:
     if opset < OLDEST:
         onnx.save(version_converter.convert_version(model, CONVERTED), whole)
     quant_pre_process(str(whole), str(path), skip_symbolic_shape=True)
+    prepared = onnx.load(path)
+    separate(prepared.graph)
+    onnx.save(prepared, path)
 
 
-def layers_of(graph: Any) -> dict[str, str]:
-    """The layers with weights, as a user knows them -> the name of their node, in the order of the graph.
+def separate(graph: Any) -> None:
+    """Give each layer that reads a shared weight a copy of its own: onnxruntime opens no file of a shared one in int8."""
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    uses: dict[str, int] = {}
+    for node in _weighted(graph):
+        weight = node.input[1]
+        uses[weight] = uses.get(weight, 0) + 1
+        if uses[weight] > 1:
+            node.input[1] = f"{weight}{_USE}{uses[weight]}"
+            copied = graph.initializer.add()
+            copied.CopyFrom(stored[weight])
+            copied.name = node.input[1]
+
+
+def _weighted(graph: Any) -> list[Any]:
+    """The nodes of layers with stored weights, in the order of the graph."""
+    stored = {tensor.name for tensor in graph.initializer}
+    return [n for n in graph.node if n.op_type in LAYERS and len(n.input) > 1 and n.input[1] in stored]
+
+
+def layers_of(graph: Any) -> dict[str, list[str]]:
+    """The layers with weights, as a user knows them -> the names of their nodes, in the order of the graph.
 
     A layer is named as its torch module ("blocks.0.conv1") where the exporter kept that in the weight's name, else as
-    its node.
+    its first node. One that runs several times has a node for each.
     """
-    stored = {tensor.name for tensor in graph.initializer}
     uses: dict[str, int] = {}
     for node in graph.node:
         for name in node.input:
             uses[name] = uses.get(name, 0) + 1
-    found = {}
-    for node in graph.node:
-        if node.op_type in LAYERS and len(node.input) > 1 and node.input[1] in stored:
-            weight = node.input[1]
-            told = weight.endswith(".weight") and uses[weight] == 1
-            found[weight.removesuffix(".weight") if told else node.name] = node.name
-    return found
+    found: dict[str, list[Any]] = {}
+    for node in _weighted(graph):
+        found.setdefault(node.input[1].partition(_USE)[0], []).append(node)
+    return {
+        weight.removesuffix(".weight")
+        if weight.endswith(".weight") and uses[weight] <= len(nodes)
+        else nodes[0].name: [node.name for node in nodes]
+        for weight, nodes in found.items()
+    }
 
 
 def nodes_named(graph: Any, names: Sequence[str]) -> list[str]:
@@ -132,7 +158,7 @@ def nodes_named(graph: Any, names: Sequence[str]) -> list[str]:
     for name in names:
         if name not in layers:
             raise PlanError(f'The network has no layer "{name}" to keep in float.', did_you_mean(name, layers))
-    return [layers[name] for name in names]
+    return [node for name in names for node in layers[name]]
 
 
 def write(

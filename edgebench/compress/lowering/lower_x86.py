@@ -95,26 +95,35 @@ def _calibrated(model: nn.Module, example: Tensor, samples: NDArray[Any], asked:
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
     graph = _export(model.eval(), example).module()
-    _separate_calls(graph)
+    calls = _separate_calls(graph)
     quantizer = x86.X86InductorQuantizer().set_global(_config(asked, most))
     for name in asked.float_names:
-        quantizer.set_module_name_qconfig(name, None)
+        for call in calls.get(name, [name]):
+            quantizer.set_module_name_qconfig(call, None)
     prepared = prepare_pt2e(graph, quantizer)
     for part in torch.split(torch.from_numpy(samples.copy()), 32):
         prepared(part)
     return convert_pt2e(prepared)  # type: ignore[no-any-return]
 
 
-def _separate_calls(graph: GraphModule) -> None:
-    """Tell the calls of one module apart: the quantizer takes a module that is called twice for one operator."""
+def _separate_calls(graph: GraphModule) -> dict[str, list[str]]:
+    """Tell the calls of one module apart: the quantizer takes a module that is called twice for one operator.
+
+    Returns the names of the calls of each module.
+    """
     seen: dict[tuple[str, str], int] = {}
+    calls: dict[str, list[str]] = {}
     for node in graph.graph.nodes:
         stack = node.meta.get("nn_module_stack")
         if node.op != "call_function" or not stack:
             continue
         key, (path, kind) = list(stack.items())[-1]
         count = seen[path, str(node.target)] = seen.get((path, str(node.target)), -1) + 1
-        node.meta["nn_module_stack"] = {**stack, key: (f"{path}.call{count}" if count else path, kind)}
+        name = f"{path}.call{count}" if count else path
+        node.meta["nn_module_stack"] = {**stack, key: (name, kind)}
+        if name not in calls.setdefault(path, []):
+            calls[path].append(name)
+    return calls
 
 
 def _config(asked: Quantize, most: int) -> Any:

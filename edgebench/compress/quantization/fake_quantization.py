@@ -34,10 +34,11 @@ def prepared(model: nn.Module, example: Tensor, asked: Quantize) -> GraphModule:
             free = ({0: torch.export.Dim("batch", min=2)},)
             program = torch.export.export(model.train(), (example.clone(),), dynamic_shapes=free)
             graph = program.module(check_guards=False)
-            _separate_calls(graph)
+            calls = _separate_calls(graph)
             quantizer = _quantizer(x86.X86InductorQuantizer)().set_global(_config(asked.per_channel))
             for name in asked.float_names:
-                quantizer.set_module_name_qconfig(name, None)
+                for call in calls.get(name, [name]):
+                    quantizer.set_module_name_qconfig(call, None)
             made = prepare_qat_pt2e(graph, quantizer)
         except Exception as error:
             raise ModelError(

@@ -56,17 +56,21 @@ def trace(model: nn.Module, example: Tensor) -> GraphModule:
     return made
 
 
-def find(graph: GraphModule) -> list[Layer]:
-    """Every weighted layer in the order in which they run, but those that share a weight: it cannot be changed for one."""
+def find(graph: GraphModule, *, shared: bool = False) -> list[Layer]:
+    """Every weighted layer in the order in which they run, but (without `shared`) those that share a weight.
+
+    A weight that is shared, by two layers or by two runs of one, cannot be changed for one of them.
+    """
     found = []
     for node in graph.graph.nodes:
         if node.op != "call_function" or node.target not in (*CONVS, LINEAR):
             continue
         weight, bias = _attribute(node.args[1]), _attribute(node.args[2] if len(node.args) > 2 else None)
-        if weight is None or len(node.args[1].users) > 1:
+        if weight is None or (len(node.args[1].users) > 1 and not shared):
             continue
         groups = node.args[_GROUPS] if node.target in CONVS and len(node.args) > _GROUPS else 1
-        found.append(_with_norm(Layer(weight.removesuffix(".weight"), node, weight, bias, groups)))
+        name = weight.removesuffix(".weight").removesuffix(".in_proj_weight")  # the latter of torch's attention
+        found.append(_with_norm(Layer(name, node, weight, bias, groups)))
     return found
 
 
@@ -89,16 +93,17 @@ def _with_norm(layer: Layer) -> Layer:
 def check_names(model: nn.Module, example: Tensor, names: Sequence[str]) -> None:
     """Raises PlanError for a layer that is not there; without names nothing is traced."""
     if names:
-        pick(find(trace(model, example)), names)
+        pick(find(trace(model, example), shared=True), names)
 
 
 def pick(found: Iterable[Layer], names: Sequence[str]) -> list[Layer]:
-    """The layers of these names. Raises PlanError for one that is not there."""
+    """The layers of these names, one that runs twice once for each. Raises PlanError for one that is not there."""
+    found = list(found)
     known = by_name(found)
     for name in names:
         if name not in known:
             raise PlanError(f'The network has no layer "{name}" to keep in float.', did_you_mean(name, known))
-    return [known[name] for name in names]
+    return [layer for layer in found if layer.name in names]
 
 
 def factor(model: nn.Module, layer: Layer) -> Tensor:
@@ -165,7 +170,7 @@ def values(
 
     with torch.no_grad():
         for part in torch.split(samples, 64):
-            Keep(graph).run(part)
+            Keep(graph).run(part.clone())
     return {node: torch.cat(parts) for node, parts in kept.items()}
 
 
