@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from edgebench.report import text
 from edgebench.report.page.charts import charts, shapes
 from edgebench.report.page.draw import log_ticks
 from edgebench.report.page.letters import middle
+from edgebench.report.page.scatter import placed
 from edgebench.report.points import point
 from edgebench.report.sections.base import names, usable
 from edgebench.report.sections.front import Spot, spots
@@ -123,16 +124,35 @@ def scatter(axes: Axes, table: Table) -> bool:
             yerr=[[100 * (y.value - y.low)], [100 * (y.high - y.value)]], fmt=markers[spot.row.result.cell.backend],
             color=colour, ecolor=SOFT, elinewidth=0.7, ms=5, mfc=colour if measured else "white",
         )  # fmt: skip
-    for up, spot in _stacked([spot for spot in found if spot.front][:MOST]):
-        place, words = (spot.latency.value, 100 * spot.accuracy.value), _plain(name(spot.row))
-        leader = {"arrowstyle": "-", "color": ACCENT, "lw": 0.5, "relpos": (0, 0.5)}
-        paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}
-        said: dict[str, Any] = {"fontsize": 7, "color": ACCENT, "bbox": paper}
-        axes.annotate(words, place, (8, up), textcoords="offset points", arrowprops=leader, **said)
     axes.set_ylabel("accuracy, %")
     _time_axis(axes)
     _key(axes, markers)
+    _name_front(axes, [spot for spot in found if spot.front][:MOST], [spot for spot in found if not spot.front], name)
     return bool(found)
+
+
+def _name_front(axes: Axes, front: Sequence[Spot], others: Sequence[Spot], name: Callable[[Row], str]) -> None:
+    """Names beside the marks of the front, placed as in the report's own chart, where there is room for them."""
+    if not front:
+        return
+    figure = axes.get_figure()
+    figure.draw_without_rendering()  # type: ignore[union-attr]  # so that places are known
+    unit = 12 / 7 * 72 / figure.dpi  # type: ignore[union-attr]  # letters are of 7 points here, and of 12 units there
+    spots = [*front, *others]
+    places = axes.transData.transform([(s.latency.value, 100 * s.accuracy.value) for s in spots]) * unit
+    (left, bottom), (right, top) = axes.get_window_extent().get_points() * unit
+    marks = [(float(x), float(top - y)) for x, y in places]
+    words = [_plain(name(s.row)) for s in front] + [""] * len(others)
+    for i, aside, down in placed(marks, words, (float(left), 0.0, float(right), float(top - bottom))):
+        spot, start = spots[i], 0 if aside > 0 else 1
+        leader = {"arrowstyle": "-", "color": ACCENT, "lw": 0.5, "relpos": (start, 0.5)} if abs(down) > 19 else None
+        axes.annotate(
+            words[i], (spot.latency.value, 100 * spot.accuracy.value),
+            ((8 if aside > 0 else -8) * 7 / 12, -down * 7 / 12), textcoords="offset points",
+            ha="left" if aside > 0 else "right", fontsize=7, color=ACCENT,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4},
+            arrowprops=leader,
+        )  # fmt: skip
 
 
 def ladder(axes: Axes, table: Table) -> bool:
@@ -148,6 +168,7 @@ def ladder(axes: Axes, table: Table) -> bool:
     axes.axvline(1, color=SOFT, linewidth=0.8)
     axes.set_yticks([-i for i in range(len(found))], [_plain(name(rung.row)) for rung, _ in found], fontsize=7)
     axes.set_xlabel("times as fast as uncompressed; hollow: it did not pay")
+    axes.spines[["top", "right"]].set_visible(False)
     _key(axes, markers)
     return bool(found)
 
@@ -159,20 +180,11 @@ def latency(axes: Axes, table: Table) -> bool:
     markers = _markers(table, [row for row, _ in found])
     for i, (row, p) in enumerate(found):
         ends, marker = [[p.value - p.low], [p.high - p.value]], markers[row.result.cell.backend]
-        axes.errorbar(p.value, -i, xerr=ends, fmt=marker, color=ACCENT, ecolor=SOFT, ms=5)
+        axes.errorbar(p.value, -i, xerr=ends, fmt=marker, color=ACCENT, ecolor=SOFT, elinewidth=0.7, ms=5)
     axes.set_yticks([-i for i in range(len(found))], [_plain(name(row)) for row, _ in found], fontsize=7)
     _time_axis(axes)
     _key(axes, markers)
     return bool(found)
-
-
-def _stacked(front: Sequence[Spot]) -> Iterator[tuple[int, Spot]]:
-    """How high above its mark each name stands, in points: higher than that of the row just left of it."""
-    up, last = 0, 0.0
-    for spot in sorted(front, key=lambda s: s.latency.value):
-        up = up + 11 if spot.latency.value < 2 * last else 8
-        last = spot.latency.value
-        yield up, spot
 
 
 def _markers(table: Table, rows: Sequence[Row]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from edgebench.report import text as words
 from edgebench.report.page import draw
@@ -99,30 +99,37 @@ def _errors(spot: Spot, x: draw.Scale, y: draw.Scale, low: float) -> list[str]:
 
 
 def _labels(chosen: Sequence[Spot], x: draw.Scale, y: draw.Scale, name: Callable[[Row], str]) -> list[str]:
-    """A name for each row of the front that has room for one beside it: no two ever overlap."""
+    """A name for each row of the front that has room for one beside it."""
     marks = [(x(s.latency.value), y(s.accuracy.value)) for s in chosen]
-    taken: list[Box] = [(px - 5, py - 5, px + 5, py + 5) for px, py in marks]
+    words = [middle(name(s.row), 290) if s.front else "" for s in chosen]
     out = []
-    for spot, (px, py) in zip(chosen, marks, strict=True):
-        if not spot.front:
-            continue
-        label = middle(name(spot.row), 290)
+    for i, left, down in placed(marks, words, (LEFT, TOP - 14, draw.WIDTH, HEIGHT - BOTTOM)):
+        px, py = marks[i]
+        at, anchor = (px + 8, "start") if left > 0 else (px - 8, "end")
+        if abs(down) > 19:
+            end = at - 2 if left > 0 else at + 2
+            out.append(draw.line([(px, py), (px, py + down - 4), (end, py + down - 4)], "leader"))
+        out.append(draw.text(at, py + down, words[i], "label", anchor))
+    return out
+
+
+def placed(
+    marks: Sequence[tuple[float, float]], words: Sequence[str], frame: Box
+) -> Iterator[tuple[int, float, float]]:
+    """Where names stand beside their marks: (which mark, offset of its left end, offset down), in the units of 12 a letter.
+
+    No two ever overlap, no mark is covered, and none leaves the frame (left, top, right, bottom): without room there is no name.
+    """
+    taken: list[Box] = [(px - 5, py - 5, px + 5, py + 5) for px, py in marks]
+    for i, ((px, py), label) in enumerate(zip(marks, words, strict=True)):
         wide = width(label)
-        for left, down in ((s, d) for d in DOWN for s in (8, -8 - wide)):
+        for left, down in ((side, d) for d in DOWN for side in (8, -8 - wide)) if label else ():
             box = (px + left, py + down - 12, px + left + wide, py + down + 5)
-            inside = box[0] >= LEFT and box[2] <= draw.WIDTH and box[1] >= TOP - 14 and box[3] <= HEIGHT - BOTTOM
+            inside = box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3]
             if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
-                at, anchor = (px + 8, "start") if left > 0 else (px - 8, "end")
-                if abs(down) > 19:
-                    out.append(
-                        draw.line(
-                            [(px, py), (px, py + down - 4), (at - 2 if left > 0 else at + 2, py + down - 4)], "leader"
-                        )
-                    )
-                out.append(draw.text(at, py + down, label, "label", anchor))
+                yield i, left, down
                 break
-    return out
 
 
 def _overlap(a: Box, b: Box) -> bool:

@@ -64,7 +64,7 @@ def names(table: Table, within: bool = False) -> Callable[[Row], str]:
         parts += [count(cell.threads, "thread")] if threads else []
         parts += [options_text(row.result)] if several["options"] and cell.options else []
         if not within:
-            parts += [cell.model] if several["model"] else []
+            parts += [cell.model] if several["model"] and cell.model != cell.recipe else []
             parts += [cell.device] if several["device"] else []
             parts += [f"batch {cell.batch}"] if several["batch"] else []
             parts += [row.run.id] if by_run else []
