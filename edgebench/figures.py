@@ -279,12 +279,12 @@ def repeating(own: Sequence[Record]) -> stats.Estimate | None:
 
     What comes and goes beside them meets either call of a pair as often as the other, so the signs of the pairs decide.
     """
-    found = [pair for r in timed(own) if r.get("repeat") for pair in _pairs(**r["repeat"])]
+    found = [pair for r in timed(own) if r.get("repeat") for pair in _pairs(r["repeat"])]
     return stats.median_interval(found, SURELY) if found else None
 
 
-def _pairs(fresh_ns: Sequence[int], same_ns: Sequence[int]) -> list[float]:
-    return [fresh / same for fresh, same in zip(fresh_ns, same_ns, strict=True) if same > 0]
+def _pairs(taken: Record) -> list[float]:
+    return [fresh / same for fresh, same in zip(taken["fresh_ns"], taken["same_ns"], strict=True) if same > 0]
 
 
 def caches(effective: Mapping[str, Any], least: float = CACHES) -> bool:
@@ -301,7 +301,8 @@ def _result(
     effective = {"version": check.get("version", ""), **check.get("effective", {}), "gate": gate}
     repeated = repeating(own)
     if repeated is not None:
-        effective["repeating"] = dict(repeated._asdict())
+        size = max(int(r["repeat"].get("bytes", 0)) for r in timed(own) if r.get("repeat"))
+        effective["repeating"] = {**repeated._asdict(), "bytes": size}
     profile = next((r["profile"] for r in own if r.get("profile")), None)
     if profile:
         effective["layers"] = profile["layers"]

@@ -198,7 +198,8 @@ class Worker:
             seconds=p.repeat_seconds,
             pairs=p.repeat_pairs,
         )
-        return {"repeat": {"fresh_ns": times[0], "same_ns": times[1]}}
+        size = sum(array.nbytes for array in same.values())
+        return {"repeat": {"fresh_ns": times[0], "same_ns": times[1], "bytes": size}}
 
     def close(self, message: dict[str, Any]) -> dict[str, Any]:
         if hasattr(self, "subject"):  # a worker that only built has opened nothing

@@ -474,7 +474,17 @@ def test_a_board_without_pandas_still_has_tables(monkeypatch: pytest.MonkeyPatch
     assert "edgebench[report]" in caught.value.fix
 
 
-@pytest.mark.parametrize(("latency", "said"), [(2.5e-6, "processor's cache"), (1e-3, "may remember answers")])
-def test_of_a_call_that_is_shorter_than_any_lookup_no_memory_is_suspected(latency: float, said: str) -> None:
-    effective = Options(repeating={"value": 1.2, "low": 1.15, "high": 1.25})
+@pytest.mark.parametrize(
+    ("latency", "size", "said"),
+    [
+        (2.5e-6, 0, "processor's cache"),
+        (54e-6, 24_576, "processor's cache"),
+        (540e-6, 24_576, "may remember answers"),
+        (1e-3, 0, "may remember answers"),
+    ],
+)
+def test_what_the_processors_cache_may_save_raises_no_suspicion_of_a_memory(
+    latency: float, size: int, said: str
+) -> None:
+    effective = Options(repeating={"value": 1.2, "low": 1.15, "high": 1.25, "bytes": size})
     assert said in markdown.render(build(RUN, [good(latency=latency, effective=effective)]))
