@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
@@ -142,16 +141,10 @@ def columns(lines: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
     ]
 
 
-_TOGETHER = re.compile(
-    r"(?<=\d) (?=[µmkMGKi]{0,2}[sBJ%]\b|%)|(?<=\d) (?=to [-\d.]+\))|(?<= to) (?=[-\d.]+\))|(?<=[≤≥]) "
-)
-"""The spaces within a figure: between number and unit, and in the interval behind it."""
-
-
 def wrap(words: str, width: int, indent: str = "", first: str | None = None) -> list[str]:
     """Lines of at most `width`; nothing is cut: a longer word is broken. A figure stays on one line."""
     lines = textwrap.wrap(
-        _TOGETHER.sub("\u00a0", words), width, initial_indent=indent if first is None else first,
+        text.together(words), width, initial_indent=indent if first is None else first,
         subsequent_indent=indent, break_on_hyphens=False,
     )  # fmt: skip
     return [line.replace("\u00a0", " ") for line in lines] or [(first or indent).rstrip()]

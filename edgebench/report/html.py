@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib.resources import files
 
@@ -10,7 +11,7 @@ from edgebench.report.page.draw import safe
 from edgebench.report.page.grid import grid
 from edgebench.report.sections import Section, sections
 from edgebench.report.table import Table
-from edgebench.report.text import plain
+from edgebench.report.text import plain, together
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 """The page itself forbids every request."""
@@ -69,10 +70,15 @@ def _subtitle(table: Table) -> str:
 
 def _answer(section: Section) -> str:
     told = "".join(
-        f"<p{' class=lead' if place in section.leads else ''}>{safe(words)}</p>"
+        f"<p{' class=lead' if place in section.leads else ''}>{_said(words)}</p>"
         for place, words in enumerate(section.words)
     )
     return f'<section id="answer"><h2>{safe(section.title)}</h2>{told}</section>'
+
+
+def _said(words: str) -> str:
+    """A sentence in which no line ends within a figure or its interval."""
+    return re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", together(safe(words)))
 
 
 def _header(table: Table) -> str:
@@ -89,7 +95,7 @@ def _header(table: Table) -> str:
 
 def _section(section: Section, drawn: tuple[str, ...]) -> Iterator[str]:
     yield f'<section id="{section.key}">\n<h2>{safe(section.title)}</h2>'
-    yield from (f"<p>{safe(words)}</p>" for words in section.words)
+    yield from (f"<p>{_said(words)}</p>" for words in section.words)
     beside = len(drawn) == 1 and 0 < len(section.head) <= NARROW
     yield '<div class="pair">' if beside else ""
     if drawn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
@@ -136,6 +137,16 @@ def ended(words: str, letters: int) -> str:
         return words
     end = words.rfind(", ", 0, letters - 2)
     return f"{words[:end]}, …" if end > 0 else words[: letters - 1].rstrip() + "…"
+
+
+_TOGETHER = re.compile(
+    r"(?<=\d) (?=[µmkMGKi]{0,2}[sBJ%]\b|%)|(?<=\d) (?=to [-\d.]+\))|(?<= to) (?=[-\d.]+\))|(?<=[≤≥]) |(?<=\d) (?=±)|(?<=±) "
+)
+
+
+def together(words: str) -> str:
+    """With spaces that break no line within figures: between number and unit, and in the interval behind it."""
+    return _TOGETHER.sub("\u00a0", words)
 
 
 def count(n: int, one: str, many: str = "") -> str:

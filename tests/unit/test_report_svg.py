@@ -75,7 +75,9 @@ def test_a_name_takes_two_lines_before_it_is_cut_and_keeps_both_its_ends(long: s
         assert " ".join(lines) == long
 
 
-@pytest.mark.parametrize(("low", "high"), [(1e-3, 1.001e-3), (68e-6, 75e-6), (0.9, 1.2), (1e-3, 4.9e-3), (1e-6, 10.0)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(1e-3, 1.001e-3), (68e-6, 75e-6), (0.9, 1.2), (1e-3, 4.9e-3), (140e-6, 420e-6), (1e-6, 10.0)]
+)
 def test_a_scale_has_two_ticks_at_least(low: float, high: float) -> None:
     ticks = draw.log_ticks(low, high)
     assert 2 <= len(ticks) <= 6
@@ -92,6 +94,16 @@ def test_a_runtime_has_one_mark_in_all_charts_and_each_runtime_its_own() -> None
     marks = figures._markers(table, rows)
     assert figures._markers(table, rows[5:]).items() <= marks.items()
     assert len(set(marks.values())) == 8
+
+
+def test_a_key_names_every_runtime_on_as_many_lines_as_it_needs() -> None:
+    key = [(draw.SHAPES[i], f"a long runtime {i}") for i in range(8)]
+    tree = ElementTree.fromstring(draw.svg(100, "x", [draw.text(0, 99, "below")], key))
+    placed = {t.text: (float(t.attrib["x"]), float(t.attrib["y"])) for t in tree.iter(f"{SVG}text")}
+    assert all(name in placed and placed[name][0] + letters.width(name) <= draw.WIDTH for _, name in key)
+    lines = {y for name, (_, y) in placed.items() if name != "below"}
+    assert len(lines) > 1
+    assert float(tree.attrib["viewBox"].split()[3]) == 100 + max(lines) - 16
 
 
 def test_letters_that_no_font_has_are_no_matter_for_the_terminal() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgebench.plugins import FLOOR
+from edgebench.report.columns import options_text
 from edgebench.report.page import curves, layers, rows, scatter
 from edgebench.report.page.draw import safe, shapes_of
 from edgebench.report.page.letters import short
@@ -72,7 +73,9 @@ def _ladders(table: Table) -> tuple[str, ...]:
     for group in list(found.values())[:MOST]:
         title = _title(table, group[0].row)
         rest = f" The first {rows.MOST} of {len(group)} rows." if len(group) > rows.MOST else ""
-        caption = f"{title}. Bars are 95 % intervals; hollow: it did not pay.{rest}"
+        caption = (
+            f"{title}. Bars are 95 % intervals. In colour: it paid; hollow: it did not; the others: not known.{rest}"
+        )
         drawn.append((caption, rows.ladder(group, name, shapes(table), title)))
     return _figures(drawn, len(found))
 
@@ -85,12 +88,20 @@ def _curves(table: Table) -> tuple[str, ...]:
         found.setdefault((place[id(row)], row.result.cell.backend, row.result.cell.threads), []).append(row)
     drawn = []
     for group in list(found.values())[:MOST]:
-        known = [curve for row in group if (curve := curves.curve(row))]
+        known = [curve for row in group if (curve := curves.curve(row, _variant(table, row)))]
         threads = f", {count(group[0].result.cell.threads, 'thread')}" if table.several["threads"] else ""
         title = f"{plain(group[0].result.cell.backend)}{threads}: {_title(table, group[0])}"
         rest = f" The first {curves.MOST} of {len(known)} variants." if len(known) > curves.MOST else ""
         drawn.append((f"{title}.{rest}", curves.chart(known, title)))
     return _figures([d for d in drawn if d[1]], len(found))
+
+
+def _variant(table: Table, row: Row) -> str:
+    """What a curve is called beside those of the same runtime and threads."""
+    cell = row.result.cell
+    precision = [cell.precision] if len(table.precisions[cell.recipe]) > 1 else []
+    options = [options_text(row.result)] if table.several["options"] and cell.options else []
+    return plain(", ".join([cell.recipe, *precision, *options]))
 
 
 def _memory(table: Table) -> tuple[str, ...]:

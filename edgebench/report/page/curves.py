@@ -22,9 +22,8 @@ Curve = tuple[str, Sequence[float], Sequence[float]]
 """A name, times in seconds, and for each time the share of calls that took at most so long."""
 
 
-def curve(row: Row) -> Curve | None:
+def curve(row: Row, label: str) -> Curve | None:
     """From the kept quantiles, else from one median a process; None where there is neither."""
-    label = row.result.cell.recipe
     if row.spread:
         inner = [(time, level) for time, level in zip(row.spread.times, LEVELS, strict=True) if 0 < level < 1]
         return label, [time for time, _ in inner], [level for _, level in inner]
@@ -67,9 +66,9 @@ def chart(curves: Sequence[Curve], title: str) -> str:
             (x(t), y(normal.inv_cdf(min(max(level, 0.01), 0.999)))) for t, level in zip(times, levels, strict=True)
         ]
         parts.append(draw.line(points, "curve", DASHES[i]))
-        at = HEIGHT + 8 + STEP * (i // 2)
+        at = HEIGHT + 14 + STEP * (i // 2)
         left = LEFT if i % 2 == 0 else draw.WIDTH / 2 + 20
         parts.append(draw.line([(left, at - 4), (left + 34, at - 4)], "curve", DASHES[i]))
         parts.append(draw.text(left + 42, at, short(label, KEY)))
-    height = HEIGHT + 14 + STEP * ((len(shown) - 1) // 2)
+    height = HEIGHT + 20 + STEP * ((len(shown) - 1) // 2)
     return draw.svg(height, f"{title}: how the times of {len(shown)} variants are spread", parts)

@@ -58,12 +58,32 @@ def mark(shape: str, x: float, y: float, kind: str, title: str = "") -> str:
     return f'<path class="{kind}" d="{paths[shape]}">{told}</path>'
 
 
-def svg(height: float, label: str, parts: Sequence[str]) -> str:
-    """One chart. `label` is read aloud in its place; the same figures stand in a table beside it."""
+def svg(height: float, label: str, parts: Sequence[str], key: Sequence[tuple[str, str]] = (), x: float = 0.0) -> str:
+    """One chart. `label` is read aloud in its place; the same figures stand in a table beside it.
+
+    `key` names the shapes, (shape, name), from `x` on in the first line; what further lines it needs are put above the rest.
+    """
+    named, more = _key(key, x)
+    body = "".join(parts)
+    if more:
+        body = f'<g transform="translate(0 {more:.0f})">{body}</g>'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
-        f'aria-label="{safe(label)}">{"".join(parts)}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {WIDTH} {height + more:.0f}" role="img" '
+        f'aria-label="{safe(label)}">{body}{"".join(named)}</svg>'
     )
+
+
+def _key(entries: Sequence[tuple[str, str]], left: float) -> tuple[list[str], float]:
+    """Marks with their names, and how far the lines below the first one reach."""
+    out: list[str] = []
+    x, y = left, 16.0
+    for shape, name in entries:
+        words = short(name, 110)
+        if x + 16 + width(words) > WIDTH and x > left:
+            x, y = left, y + 17
+        out += [mark(shape, x + 5, y - 4, "dot"), text(x + 15, y, words, "soft")]
+        x += 28 + width(words)
+    return out, y - 16
 
 
 def log_scale(low: float, high: float, start: float, end: float) -> Scale:
@@ -87,11 +107,18 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
     """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for steps in ((1, 2, 5), (1, 3), (1,)):
-        ticks = [s * 10.0**e for e in range(first, last + 1) for s in steps]
-        ticks = [t for t in ticks if low * 0.999 <= t <= high * 1.001]
-        if len(ticks) <= most:
-            return ticks if len(ticks) > 1 else linear_ticks(low, high, most)
+        ticks = _within(low, high, steps, first, last)
+        if len(ticks) > most:
+            continue
+        if len(ticks) < 2:
+            ticks = _within(low, high, (1, 1.5, 2, 3, 5, 7), first, last)
+        return ticks if len(ticks) > 1 else linear_ticks(low, high, most - 1)
     return ticks[:: math.ceil(len(ticks) / most)]
+
+
+def _within(low: float, high: float, steps: Sequence[float], first: int, last: int) -> list[float]:
+    ticks = [s * 10.0**e for e in range(first, last + 1) for s in steps]
+    return [t for t in ticks if low * 0.999 <= t <= high * 1.001]
 
 
 def linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -106,15 +133,3 @@ def linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
 def shapes_of(names: Sequence[str]) -> dict[str, str]:
     """A shape for each name, by its place: made once for all charts of a page, so that a shape means one runtime."""
     return {name: SHAPES[i % len(SHAPES)] for i, name in enumerate(dict.fromkeys(names))}
-
-
-def key(entries: Sequence[tuple[str, str]], x: float, y: float) -> list[str]:
-    """A line of marks with their names: (shape, name)."""
-    out = []
-    for shape, name in entries:
-        words = short(name, 110)
-        if x + 16 + width(words) > WIDTH:
-            break
-        out += [mark(shape, x + 5, y - 4, "dot"), text(x + 15, y, words, "soft")]
-        x += 28 + width(words)
-    return out

@@ -47,8 +47,8 @@ def ladder(rungs: Sequence[Rung], name: Callable[[Row], str], shapes: Mapping[st
         parts.append(draw.mark(shapes[rung.row.result.cell.backend], x(found.value), y, kind, told))
         parts.append(draw.text(draw.WIDTH - RIGHT + 8, y + 4, f"{found.value:.2f}x", "figure"))
     used = {rung.row.result.cell.backend for rung, _ in known}
-    parts += draw.key([(shape, runtime) for runtime, shape in shapes.items() if runtime in used], 8, 16)
-    return draw.svg(end + BOTTOM, f"{title}: speed-up of {len(known)} compressed rows", parts)
+    key = [(shape, runtime) for runtime, shape in shapes.items() if runtime in used]
+    return draw.svg(end + BOTTOM, f"{title}: speed-up of {len(known)} compressed rows", parts, key, 8)
 
 
 def _step(names: Sequence[str]) -> int:

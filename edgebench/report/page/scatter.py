@@ -39,8 +39,8 @@ def chart(panel: Sequence[Spot], name: Callable[[Row], str], shapes: Mapping[str
         parts.append(draw.mark(shape, x(spot.latency.value), y(spot.accuracy.value), kind, told))
     parts += _labels(chosen, x, y, name)
     used = {spot.row.result.cell.backend for spot in chosen}
-    parts += draw.key([(shape, runtime) for runtime, shape in shapes.items() if runtime in used], LEFT, 16)
-    return draw.svg(HEIGHT, f"{title}: accuracy against latency of {len(chosen)} rows", parts)
+    key = [(shape, runtime) for runtime, shape in shapes.items() if runtime in used]
+    return draw.svg(HEIGHT, f"{title}: accuracy against latency of {len(chosen)} rows", parts, key, LEFT)
 
 
 def _range(chosen: Sequence[Spot]) -> tuple[float, float]:
