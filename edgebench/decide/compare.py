@@ -197,8 +197,8 @@ def _answer(
         counts[metric] = dict(Counter(f["verdict"] for f in figures if f["metric"] == metric))
     return {
         "schema": SCHEMA,
-        "a": {"run": a.run.id, "device": a.run.device.name},
-        "b": {"run": b.run.id, "device": b.run.device.name},
+        "a": {"run": a.run.id, "called": a.called, "device": a.run.device.name},
+        "b": {"run": b.run.id, "called": b.called, "device": b.run.device.name},
         "exit_code": exit_code,
         "regressions": regressions,
         "unresolved": unresolved,

@@ -13,6 +13,8 @@ from edgebench.report.text import significant as number
 
 MOST = 60
 """Pairs that a text shows; the JSON has all of them."""
+NAMED = 10
+"""Cells of one run alone that it names."""
 Object = Mapping[str, Any]
 
 
@@ -32,7 +34,7 @@ def sentence(answer: Object) -> str:
     """The answer in one sentence, behind what is missing."""
     pairs, missing = len(answer["rows"]), answer["missing"]
     if not pairs:
-        both = f"edgebench report {plain(answer['a']['run'])} {plain(answer['b']['run'])}"
+        both = f"edgebench report {plain(answer['a']['called'])} {plain(answer['b']['called'])}"
         return f"Nothing can be compared: no cell is in both runs; to see them side by side: {both}"
     behind = f"{missing} of {answer['cells_of_a']} cells of A have no result in B. " if missing else ""
     return f"{behind}{'; '.join((_verdict(answer), *_silent(answer['rows'])))}."
@@ -120,7 +122,8 @@ def _rest(answer: Object) -> Iterator[str]:
         only = answer[f"only_{side}"]
         if only:
             keys = show.differing([r["axes"] for r in (*answer["only_a"], *answer["only_b"])])
-            yield f"Only in {side.upper()}: {'; '.join(show.named(r['axes'], keys) for r in only[:MOST])}."
+            rest = f"; and {len(only) - NAMED} more: --json has them all" if len(only) > NAMED else ""
+            yield f"Only in {side.upper()}: {'; '.join(show.named(r['axes'], keys) for r in only[:NAMED])}{rest}."
     if shift := answer["common_shift"]:
         way = f"{number(shift)}x faster" if shift > 1 else f"{number(1 / shift)}x slower"
         yield f"All pairs moved together, by {way} on average: a change of the machine looks like this."
@@ -129,7 +132,7 @@ def _rest(answer: Object) -> Iterator[str]:
             f"{count(moved, 'pair')} moved with the same model file, versions and settings in both runs: "
             "only the machine, what ran beside it, or the harness can have done that."
         )
-    if answer["limit"]:
+    if answer["limit"] and answer["rows"]:
         yield answer["limit"]
     if sum(len(r["figures"]) for r in answer["rows"]):
         yield (

@@ -140,10 +140,9 @@ def mark(m: Measurement) -> str:
 
 def _latency(result: Result) -> Entry:
     m = result.get("latency")
-    if m is None:
-        return Entry()
-    if m.value is None:
-        return Entry(text="withheld", notes=(plain(m.note),) if m.note else (), tone="doubt")
+    if m is None or m.value is None:
+        why = plain(m.note) if m else state_note(result) if result.noise.get("state") == "noisy" else ""
+        return Entry(text="withheld", notes=(why,) if why else (), tone="doubt") if m or why else Entry()
     notes = _grade(m) + _repeating(result)
     if result.noise.get("steady") is False:
         drift = abs(result.noise.get("drift") or 0.0)

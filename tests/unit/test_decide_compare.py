@@ -191,6 +191,15 @@ def test_other_threads_are_named_and_nothing_is_paired() -> None:
     assert render(answer).startswith("Nothing can be compared: no cell is in both runs; ")
 
 
+def test_of_many_cells_that_one_run_has_alone_a_few_are_named() -> None:
+    many = side(*(result(f"v{i}") for i in range(30)))
+    answer = compare(many, replace(side(result("w"), id="two"), path="/elsewhere/two"))
+    text = " ".join(render(answer).split())
+    assert "edgebench report one /elsewhere/two" in text
+    assert "; and 20 more: --json has them all. Only in B: w on ort, fp32." in text
+    assert "different times" not in text
+
+
 def test_another_device_is_paired() -> None:
     answer = compare(side(result()), side(result(device="jetson"), id="two"))
     assert len(answer["rows"]) == 1

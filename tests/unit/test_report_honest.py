@@ -92,6 +92,13 @@ def test_the_uncompressed_network_lost_no_accuracy_against_itself() -> None:
     assert "sure of the accuracy" not in words(build(RUN, [base, slower]), "answer")
 
 
+def test_a_noisy_row_without_any_usable_sample_is_withheld_like_the_others() -> None:
+    bare = replace(noisy("bare"), measurements=(), noise=Options(state="noisy", why="0 of 5 processes"))
+    (row,) = build(RUN, [bare]).rows
+    entry = next(e for c, e in zip(build(RUN, [bare]).columns, row.entries, strict=True) if c.key == "latency")
+    assert (entry.text, entry.notes) == ("withheld", ("noisy: 0 of 5 processes",))
+
+
 def test_rows_that_were_too_noisy_are_counted() -> None:
     said = words(build(RUN, [wide("a", 1e-3, 1.01), wide("b", 2e-3, 1.01), *map(noisy, "cde")]), "answer")
     assert "3 of 5 rows were too noisy to publish, and may be faster" in said
