@@ -246,15 +246,15 @@ def data_set(file: str) -> dict[str, Any]:
     return {"x_calib": x[:cut], "x_eval": x[cut:]} | ({"y_eval": arrays["labels"][cut:]} if "labels" in arrays else {})
 
 
-def sample_shape(shapes: Mapping[str, Sequence[int]], entry: str) -> list[int]:
-    """Of one sample of a python entry's network, from --shape NAME=1xAxB. Raises PlanError."""
+def sample_shape(shapes: Mapping[str, Sequence[int]], entry: str, batches: Sequence[int] = (1,)) -> list[int]:
+    """Of one sample of a python entry's network, from --shape NAME=1xAxB or of a batch that is asked for. Raises PlanError."""
     if len(shapes) != 1 or len(next(iter(shapes.values()))) < 2:
         raise PlanError(
             f"{entry} is a network without data, so the shape of its input is not known.",
             "Say it: --shape input=1x3x224x224, or give samples with --data.",
         )
     [(name, shape)] = shapes.items()
-    if shape[0] != 1:
+    if shape[0] not in (1, *batches):
         one, many = (layouts.typed(name, [first, *shape[1:]]) for first in (1, shape[0]))
         raise PlanError(
             f"--shape is that of one sample, and {many} has {shape[0]}.",

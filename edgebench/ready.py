@@ -113,7 +113,7 @@ def _entry_plan(
     if "int8" in axes.get("precisions", ()) and not data:
         raise PlanError("int8 needs samples to calibrate on, and none were given.", "Give them with --data.")
     require_makers(entry)
-    source, options = data_source(data, shapes, entry)
+    source, options = data_source(data, shapes, entry, axes.get("batches", (1,)))
     return Plan(
         name="bench",
         model=ModelSpec(name=plans.model_name(entry), source=entry),
@@ -126,12 +126,14 @@ def _entry_plan(
     )
 
 
-def data_source(data: str, shapes: Mapping[str, Sequence[int]], network: str) -> tuple[str, dict[str, Any]]:
+def data_source(
+    data: str, shapes: Mapping[str, Sequence[int]], network: str, batches: Sequence[int] = (1,)
+) -> tuple[str, dict[str, Any]]:
     """A plan's data source and its options, from what the command line gave: a path, an entry, or shapes alone."""
     from edgebench import given
 
     if not data:
-        return RANDOM_SAMPLES, {"shape": given.sample_shape(shapes, network)}
+        return RANDOM_SAMPLES, {"shape": given.sample_shape(shapes, network, batches)}
     if data.endswith(".npz"):
         return "edgebench.given:data_set", {"file": str(Path(data).resolve())}
     return (data if data == "digits" or is_entry(data) else str(Path(data).resolve())), {}

@@ -57,6 +57,13 @@ def test_random_inputs_that_cannot_be_drawn(found: TensorSpec, shapes: Mapping[s
         fitting.check_shapes(FILE, (found,), shapes, (1,), 16)
 
 
+def test_the_shape_of_a_network_in_python_may_be_that_of_the_batch_that_is_asked_for() -> None:
+    assert given.sample_shape({"x": [1, 3, 9]}, "my:net", (8,)) == [3, 9]
+    assert given.sample_shape({"x": [8, 3, 9]}, "my:net", (8,)) == [3, 9]
+    with pytest.raises(EdgebenchError, match=r"one sample, and x=4x3x9 has 4.*--shape x=1x3x9.*--batch 4"):
+        given.sample_shape({"x": [4, 3, 9]}, "my:net", (8,))
+
+
 def test_random_inputs_that_can_be_drawn() -> None:
     fitting.check_shapes(FILE, (spec(None, 3, None), spec(1, 2, name="y")), {"x": [1, 3, 9]}, (1,), 16)
     fitting.check_shapes(FILE, (spec(None, 3, None),), {"x": [8, 3, 9]}, (8,), 16)
