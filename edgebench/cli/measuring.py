@@ -171,7 +171,8 @@ def _given(file: str, backends: Sequence[str], asked: dict[str, Any], device: De
     }
     if ready.is_entry(file) and not path.exists():
         names = tuple(backends) or ready.entry_backends(device)
-        return ready.bench_plan(file, names, precisions=precisions or ("fp32",), **words)
+        batches = tuple(asked["batches"]) or (1,)
+        return ready.bench_plan(file, names, precisions=precisions or ("fp32",), batches=batches, **words)
     inputs = ready.check_file(path)
     names = tuple(backends) or ready.backends_for(path, device)
     precisions = precisions or (ready.own_precision(path, names),)
