@@ -31,7 +31,7 @@ def save(model: nn.Module, architecture: Architecture, folder: Path, base: Path,
     from safetensors.torch import save_file
 
     fresh = _build(architecture, base)
-    if {n: type(m) for n, m in fresh.named_modules()} != {n: type(m) for n, m in model.named_modules()}:
+    if _kinds(fresh) != _kinds(model):
         raise ModelError(
             f"The network has other modules now than {architecture.entry} builds, so it cannot be written down.",
             "Let the method that changed it give context.described() an entry that builds the new one.",
@@ -92,6 +92,11 @@ def load(folder: Path, base: Path) -> nn.Module:
 
 def _build(architecture: Architecture, base: Path) -> nn.Module:
     return load_module(ModelSpec(name="network", source=architecture.entry, options=architecture.options), base)
+
+
+def _kinds(model: nn.Module) -> dict[str, tuple[str, str]]:
+    """The class of each module by its name: one that is made within a function is another object each time."""
+    return {n: (type(m).__module__, type(m).__qualname__) for n, m in model.named_modules()}
 
 
 def _changes(fresh: nn.Module, model: nn.Module) -> dict[str, dict[str, Any]]:

@@ -180,3 +180,21 @@ def test_tied_weights_and_plain_attributes_survive(tmp_path: Path) -> None:
     again: Any = checkpoint.load(folder, tmp_path)
     assert again.a.weight is again.b.weight
     assert torch.equal(again(EXAMPLE), model(EXAMPLE))
+
+
+def test_a_class_that_is_made_within_the_entry_is_the_same_class_again(tmp_path: Path) -> None:
+    (tmp_path / "within.py").write_text(
+        "from torch import nn\n"
+        "def make():\n"
+        "    class Net(nn.Module):\n"
+        "        def __init__(self):\n"
+        "            super().__init__()\n"
+        "            self.conv = nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 4, 3))\n"
+        "            self.fc = nn.Linear(400, 3)\n"
+        "        def forward(self, x):\n"
+        "            return self.fc(self.conv(x).flatten(1))\n"
+        "    return Net()\n"
+    )
+    model = load_module(ModelSpec(name="n", source="within:make"), tmp_path)
+    checkpoint.save(model, Architecture(entry="within:make"), tmp_path, tmp_path, EXAMPLE)
+    assert torch.equal(checkpoint.load(tmp_path, tmp_path)(EXAMPLE), model(EXAMPLE))
