@@ -206,3 +206,13 @@ def test_what_would_fill_the_zeros_again_is_refused(after: Any, monkeypatch: pyt
     with pytest.raises(PlanError, match=rf'"{after.name}" after "mask", which would fill its zeros again'):
         methods.check_recipe(recipe("mask", "after"))
     methods.check_recipe(recipe("after", "mask", "prune", "quantize"))
+
+
+def test_a_weight_that_is_made_of_others_stays_dense() -> None:
+    """Zeros in it would be gone at the next call."""
+    norm = nn.utils.parametrizations.weight_norm
+    model, where = nn.Sequential(norm(nn.Conv2d(1, 4, 3)), nn.Flatten(), nn.Linear(400, 3)), context()
+    made: Any = Mask(sparsity=0.5, retrain=Options(epochs=1)).apply(model, where)
+    assert where.facts["dense_layers"] == ["0"]
+    assert int((made[2].weight == 0).sum()) == 600
+    assert nn.utils.parametrize.is_parametrized(made[0], "weight")

@@ -44,13 +44,17 @@ def masked(model: nn.Module, asked: Mask, finetune: Any, context: Context) -> nn
 
 
 def eligible(model: nn.Module, asked: Mask) -> tuple[dict[str, Any], list[str]]:
-    """The layers to mask, and the names of those that must stay dense: named in keep, or of a width that no four divides."""
+    """The layers to mask, and the names of those that must stay dense.
+
+    These are named in keep, of a width that no four divides, or have a weight that is made of others anew each time (weight norm).
+    """
     every = {n: m for n, m in model.named_modules() if isinstance(m, LAYERS)}
     kept = split_names(asked.keep)
     for name in kept:
         if name not in every:
             raise ModelError(f'The network has no convolution or linear layer "{name}".', did_you_mean(name, every))
-    layers = {n: m for n, m in every.items() if n not in kept and (asked.pattern != "2:4" or fours(m))}
+    free = {n: m for n, m in every.items() if n not in kept and "weight" in m._parameters}
+    layers = {n: m for n, m in free.items() if asked.pattern != "2:4" or fours(m)}
     if not layers:
         why = "a number of input channels that four divides" if asked.pattern == "2:4" else "weights that may change"
         raise ModelError(f"No convolution or linear layer of the network has {why}.", "Leave the mask step out.")
