@@ -31,6 +31,11 @@ def save(model: nn.Module, architecture: Architecture, folder: Path, base: Path,
     from safetensors.torch import save_file
 
     fresh = _build(architecture, base)
+    if any(isinstance(value, nn.parameter.UninitializedParameter) for value in fresh.parameters()):
+        raise ModelError(
+            f"The network that {architecture.entry} builds has lazy layers, which know their sizes only once it has run.",
+            "Run it once on an example before the entry returns it, or give its layers their sizes.",
+        )
     if _kinds(fresh) != _kinds(model):
         raise ModelError(
             f"The network has other modules now than {architecture.entry} builds, so it cannot be written down.",
@@ -58,7 +63,7 @@ def _sure_answer(model: nn.Module, entry: str, example: Tensor) -> Tensor:
     first: Tensor = model.eval()(example.clone())
     if bool(first.isnan().any()):
         raise ModelError(
-            f"The network of {entry} answers NaN, which is no number: a training diverged, or its weights or the data are broken.",
+            f"The network of {entry} answers NaN, no number: a training diverged, or its weights or the data are broken.",
             "Lower lr in the step that trains it, and look for NaN in the weights and the data.",
         )
     if not torch.equal(first, model(example.clone())):

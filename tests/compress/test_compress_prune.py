@@ -198,3 +198,13 @@ def test_a_class_that_is_made_within_the_entry_is_the_same_class_again(tmp_path:
     model = load_module(ModelSpec(name="n", source="within:make"), tmp_path)
     checkpoint.save(model, Architecture(entry="within:make"), tmp_path, tmp_path, EXAMPLE)
     assert torch.equal(checkpoint.load(tmp_path, tmp_path)(EXAMPLE), model(EXAMPLE))
+
+
+def test_lazy_layers_are_named(tmp_path: Path) -> None:
+    (tmp_path / "lazy.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.LazyLinear(3))\n"
+    )
+    model = load_module(ModelSpec(name="n", source="lazy:make"), tmp_path)
+    model(EXAMPLE)
+    with pytest.raises(ModelError, match=r"lazy:make builds has lazy layers.*Run it once"):
+        checkpoint.save(model, Architecture(entry="lazy:make"), tmp_path, tmp_path, EXAMPLE)

@@ -46,7 +46,7 @@ def masked(model: nn.Module, asked: Mask, finetune: Any, context: Context) -> nn
 def eligible(model: nn.Module, asked: Mask) -> tuple[dict[str, Any], list[str]]:
     """The layers to mask, and the names of those that must stay dense.
 
-    These are named in keep, of a width that no four divides, or have a weight that is made of others anew each time (weight norm).
+    These are named in keep, of a width that no four divides, or have a weight that is made of others each time (weight norm).
     """
     every = {n: m for n, m in model.named_modules() if isinstance(m, LAYERS)}
     kept = split_names(asked.keep)
