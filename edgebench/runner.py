@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgebench import environment, figures, fitting, given, measure, plugins, ready, store
 from edgebench import plan as plans
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int, str], None]
 """(stage, done, total, note); total 0 where it is not known."""
+
+Made = TypeVar("Made")
 
 METRICS = ("latency", "throughput", "memory", "accuracy")
 DISTRIBUTIONS = ("edgebench", "numpy", "torch", "torch-pruning", "torchao", "onnx", "onnxscript")
@@ -214,10 +216,10 @@ def _make(folder: RunFolder, prepared: Prepared, squares: Sequence[Square], prog
     """The files of every cell. A recipe or a lowering that cannot be made costs its own rows, not the run."""
     works: list[Work] = []
     for group in _by_recipe(squares):
-        try:
-            works += _works(folder, prepared, group, progress)
-        except EdgebenchError as error:
-            works += _one_by_one(folder, prepared, group, progress, error)
+        found, failed = _attempt(group, lambda part: _works(folder, prepared, part, progress))
+        works += [work for each in found for work in each]
+        for square, error in failed:
+            folder.append(Result(cell=square.cell, status="failed", reason=error.problem, fix=error.fix))
     return works
 
 
@@ -235,29 +237,33 @@ def _works(folder: RunFolder, prepared: Prepared, group: Sequence[Square], progr
     ]
 
 
-def _one_by_one(
-    folder: RunFolder, prepared: Prepared, group: Sequence[Square], progress: Progress, error: EdgebenchError
-) -> list[Work]:
-    """Each lowering of a recipe alone, after all of them together failed.
+def _attempt(
+    group: Sequence[Square], make: Callable[[Sequence[Square]], Made]
+) -> tuple[list[Made], list[tuple[Square, EdgebenchError]]]:
+    """What `make` gives of a recipe's squares together or, where that fails, of each lowering alone; and what failed, and why.
 
     What two of them say in the same words is the recipe's own failure, and is not asked for a third time.
     """
-    works: list[Work] = []
+    try:
+        return [make(group)], []
+    except EdgebenchError as together:
+        error = together
+    made: list[Made] = []
+    failed: list[tuple[Square, EdgebenchError]] = []
     parts: dict[str, list[Square]] = {}
     for square in group:
         parts.setdefault(square.lowering, []).append(square)
-    alike = 0
+    alike, problem = 0, error.problem
     for part in parts.values():
         if len(parts) > 1 and alike < 2:
             try:
-                works += _works(folder, prepared, part, progress)
+                made.append(make(part))
                 continue
             except EdgebenchError as own:
-                alike += own.problem == error.problem
-                error = own
-        for square in part:
-            folder.append(Result(cell=square.cell, status="failed", reason=error.problem, fix=error.fix))
-    return works
+                alike += own.problem == problem
+                error, problem = own, own.problem
+        failed += [(square, error) for square in part]
+    return made, failed
 
 
 def _application(plan: Plan) -> Options:
@@ -409,29 +415,39 @@ def _minutes(seconds: float) -> str:
     return f"{tens // 3600} h {tens % 3600 // 60} min".removesuffix(" 0 min")
 
 
-def compress(prepared: Prepared, out: Path, progress: Progress = quiet) -> list[dict[str, Any]]:
-    """Make every file of the plan in the folder `out`; what was made, as plain JSON."""
-    made = []
+def compress(
+    prepared: Prepared, out: Path, progress: Progress = quiet
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Make every file of the plan in the folder `out`. As plain JSON what was made, and what was not and why.
+
+    Raises EdgebenchError where nothing could be made at all.
+    """
+    made: list[dict[str, Any]] = []
+    refused = [_refused(s, s.skip) for s in prepared.squares if s.skip]
     with store.writing(out):
         out.mkdir(parents=True, exist_ok=True)
+    errors: list[EdgebenchError] = []
     for group in _by_recipe(s for s in prepared.squares if not s.skip):
-        recipe = group[0].recipe
-        for lowering, artifact in _compressed(prepared, group, progress).artifacts.items():
-            target = out / _file_name(recipe, lowering, Path(artifact.path))
-            with store.writing(out):
-                shutil.copyfile(artifact.path, target)
-                card = cards.text(to_json(prepared.plan), recipe.name, replace(artifact, path=target.name))
-                target.with_name(target.name + cards.SUFFIX).write_text(card, encoding="utf-8")
-            made.append({"recipe": recipe.name, "lowering": lowering, **to_json(replace(artifact, path=str(target)))})
-            made[-1].setdefault("facts", {})
-    return made
+        found, failed = _attempt(group, lambda part: _compressed(prepared, part, progress).artifacts)
+        made += [_kept(prepared, out, group[0].recipe, *file) for files in found for file in files.items()]
+        refused += [_refused(square, f"{error.problem} {error.fix}") for square, error in failed]
+        errors += [error for _, error in failed]
+    if errors and not made:
+        raise errors[0]
+    return made, [row for i, row in enumerate(refused) if row not in refused[:i]]
 
 
-def refused(prepared: Prepared) -> list[dict[str, str]]:
-    """What `compress` makes no file of: recipe, backend, precision, and the reason why that runtime does not take it."""
-    rows = [
-        {"recipe": s.recipe.name, "backend": s.cell.backend, "precision": s.cell.precision, "refused": s.skip}
-        for s in prepared.squares
-        if s.skip
-    ]
-    return [row for i, row in enumerate(rows) if row not in rows[:i]]
+def _kept(prepared: Prepared, out: Path, recipe: Recipe, lowering: str, artifact: Artifact) -> dict[str, Any]:
+    """Put a file and its card into the folder; what was made, as plain JSON."""
+    target = out / _file_name(recipe, lowering, Path(artifact.path))
+    with store.writing(out):
+        shutil.copyfile(artifact.path, target)
+        card = cards.text(to_json(prepared.plan), recipe.name, replace(artifact, path=target.name))
+        target.with_name(target.name + cards.SUFFIX).write_text(card, encoding="utf-8")
+    return {"recipe": recipe.name, "lowering": lowering, "facts": {}, **to_json(replace(artifact, path=str(target)))}
+
+
+def _refused(square: Square, why: str) -> dict[str, Any]:
+    """What no file is made of: recipe, backend, precision, and the reason."""
+    cell = square.cell
+    return {"recipe": square.recipe.name, "backend": cell.backend, "precision": cell.precision, "refused": why}

@@ -195,8 +195,7 @@ def compress(plan: str, out: str, as_json: bool, **asked: Any) -> None:
 
     with progress_bars() as progress:
         prepared = runner.prepare(asked_for(suites.read(plan), **asked), profiles.resolve("local"))
-        made = runner.compress(prepared, Path(out), progress)
-    refused = runner.refused(prepared)
+        made, refused = runner.compress(prepared, Path(out), progress)
     if as_json:
         say(json.dumps([*made, *refused], indent=1, sort_keys=True))
     else:
@@ -220,8 +219,8 @@ def _show_files(made: Sequence[Mapping[str, Any]], refused: Sequence[Mapping[str
             for m in made
         ],
     )
-    for row in refused:
-        say(f"refused: {row['recipe']} in {row['precision']}. {row['refused']}")
+    for line in dict.fromkeys(f"refused: {row['recipe']} in {row['precision']}. {row['refused']}" for row in refused):
+        say(line)
 
 
 @cli.command()

@@ -162,7 +162,9 @@ def _check_values(values: dict[str, Any], problems: toml.Problems) -> None:
     for key, known in (("backends", plugins.names("edgebench.backends")), ("sensors", sensors.KINDS)):
         for i, name in enumerate(values.get(key, ())):
             if isinstance(name, str) and name not in known:
-                problems.add((key, i), f'{key} holds "{name}", which there is not. {did_you_mean(name, plugins.offered(known))}')
+                problems.add(
+                    (key, i), f'{key} holds "{name}", which there is not. {did_you_mean(name, plugins.offered(known))}'
+                )
     price = values.get("price")
     if isinstance(price, (int, float)) and not 0 <= price < float("inf"):
         problems.add(("price",), f"price is what one costs in US dollars, not {price}.")

@@ -361,3 +361,14 @@ def test_a_recipe_that_no_runtime_takes_is_no_empty_table(warm: Edgebench, tmp_p
     rows = json.loads(warm("compress", path, "--json").stdout)
     assert [("refused" in row, row["recipe"]) for row in rows] == [(False, "plain"), (True, "brain")]
     assert warm("compress", path, "--recipe", "plain").returncode == 0
+
+
+def test_a_recipe_that_cannot_be_made_costs_no_other_its_file(warm: Edgebench, tmp_path: Path) -> None:
+    path = plan(tmp_path, recipe='[[recipe]]\nname = "dust"\nsteps = [{ method = "prune", macs = 0.0001 }]')
+    done = warm("compress", path)
+    assert done.returncode == 1, done.stderr
+    assert "plain.onnx" in done.stdout
+    assert done.stdout.count("refused: dust in fp32. ") == 1
+    alone = warm("compress", path, "--recipe", "dust")
+    assert alone.returncode == 2, "nothing could be made"
+    assert alone.stderr.startswith("Error: ")
