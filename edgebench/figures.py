@@ -9,7 +9,7 @@ from typing import Any
 from edgebench import blocks, stats
 from edgebench.devices import emulation
 from edgebench.metrics import Metric, Record
-from edgebench.metrics.latency import Generation, attempts, judge, timed
+from edgebench.metrics.latency import Generation, attempts, counting, judge, timed
 from edgebench.schema import Artifact, Interval, Measurement, Options, Protocol, Result, Window, Work
 
 SIGNIFICANT = 0.05
@@ -68,18 +68,24 @@ def generations(
 
 def compare(work: Work, book: Book, rung: int = 1) -> Comparison | None:
     """The speed-up over the cell's baseline; None for the baseline itself, or when no generation has both."""
-    own, base, threads = work.cell.id, work.baseline, work.cell.threads
+    own, base = work.cell.id, work.baseline
     if not base or base == own:
         return None
-    for attempt in sorted(attempts(book.of(own)) & attempts(book.of(base)), reverse=True):
-        # Only what ran side by side is paired: when just one of the two was measured again, their last attempt together.
-        ours = generations(book, own, threads, rung, attempt)
-        theirs = generations(book, base, threads, rung, attempt)  # a baseline has the threads of its cells
-        both = sorted(set(ours) & set(theirs))
-        if len(both) >= 2:
-            a, b = [theirs[g].median or 0.0 for g in both], [ours[g].median or 0.0 for g in both]
-            return Comparison(stats.ratio_interval(a, b), stats.ratio_p(a, b), len(both))
-    return None
+    pairs = {a: _pairs_of(work, book, rung, a) for a in attempts(book.of(own)).keys() & attempts(book.of(base)).keys()}
+    # Only what ran side by side is paired: when just one of the two was measured again, their last attempt together.
+    both = pairs.get(counting({attempt: len(found) for attempt, found in pairs.items()}), [])
+    if len(both) < 2:
+        return None
+    a, b = [base for base, _ in both], [own for _, own in both]
+    return Comparison(stats.ratio_interval(a, b), stats.ratio_p(a, b), len(both))
+
+
+def _pairs_of(work: Work, book: Book, rung: int, attempt: int) -> list[tuple[float, float]]:
+    """What the baseline and the cell say in each generation of an attempt that has both, in seconds."""
+    threads = work.cell.threads  # a baseline has the threads of its cells
+    ours = generations(book, work.cell.id, threads, rung, attempt)
+    theirs = generations(book, work.baseline or "", threads, rung, attempt)
+    return [(theirs[g].median or 0.0, ours[g].median or 0.0) for g in sorted(set(ours) & set(theirs))]
 
 
 def half_width(comparison: Comparison) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from edgebench import blocks, figures, measure, stats
@@ -28,28 +28,39 @@ class Sampling:
     def __init__(self, ensemble: Ensemble, noisy: Callable[[], Sequence[Track]]) -> None:
         self.ensemble, self.protocol, self._noisy = ensemble, ensemble.protocol, noisy
         self._until = self._deadline = math.inf
+        self._pace = 0.0
+        """Seconds that one cell took of a generation, the last time."""
         self._blocks_left = 0
 
     def run(self) -> None:
-        """Attempt 0 of every block, then the noisy cells again while there are attempts and time."""
+        """Attempt 0 of every block, more of those that their share cut short, then the noisy cells again: while there is time."""
         self._deadline = self._end()
         cut = [[self.ensemble.tracks[cell] for cell in block] for block in self._cut()]
-        for number, block in enumerate(cut):
-            self._blocks_left = sum(map(bool, cut[number + 1 :]))
-            self._until = self._share(self._blocks_left)
-            if self.ensemble.still(block) and self._time_left():
-                self._attempt(0, block, number)
+        going = self._each([self._attempt(0, block, number) for number, block in enumerate(cut) if block])
+        self._each(going)
         self._until = self._share(0)
         for attempt in range(1, self.protocol.attempts):
-            noisy = self._noisy()
-            if not noisy or not self._time_left():
+            again = self._with_baselines(self._noisy())
+            # An attempt that cannot be ended says less than the one before it.
+            if not again or not self._time_left(
+                RETRY_PAUSE + self.protocol.least_generations * len(again) * self._pace
+            ):
                 break
-            self.ensemble.note(f"{len(noisy)} noisy cells, again")
+            self.ensemble.note(f"{len(again)} cells again, for the noise")
             measure.pause(RETRY_PAUSE)
-            again = self._with_baselines(noisy)
             most = self.protocol.block_cells
             for i in range(0, len(again), most):
-                self._attempt(attempt, self._with_baselines(again[i : i + most]), 0)
+                next(self._attempt(attempt, self._with_baselines(again[i : i + most]), 0), None)
+
+    def _each(self, attempts: Sequence[Iterator[int]]) -> list[Iterator[int]]:
+        """Go on with attempts, each in its share of the time; those that it cut short."""
+        short = []
+        for number, attempt in enumerate(attempts, start=1):
+            self._blocks_left = len(attempts) - number
+            self._until = self._share(self._blocks_left)
+            if not self._time_left() or next(attempt, None) is not None:
+                short.append(attempt)
+        return short
 
     def _cut(self) -> list[list[str]]:
         """The blocks; where a campaign goes on, every cell stays in the block in which it was begun."""
@@ -64,15 +75,17 @@ class Sampling:
                 known[track.id] = min(begun)
         return blocks.cut([t.work for t in self.ensemble.alive], known, self.protocol.block_cells)
 
-    def _attempt(self, attempt: int, tracks: Sequence[Track], block: int) -> None:
+    def _attempt(self, attempt: int, tracks: Sequence[Track], block: int) -> Iterator[int]:
+        """Generations until the stopping rule holds. Whenever the time is up it yields how many there are."""
         p = self.protocol
         first = self._last_before(attempt, tracks) if attempt else block * blocks.STRIDE
         widths: list[list[float]] = []
         todo = list(tracks)
-        for i in range(1, p.most_generations + 1):
+        for i in range(1, p.most_generations + 1 if self.ensemble.still(tracks) else 1):
             began = measure.monotonic()
-            self._generation(first + i, attempt, todo, more=i < p.least_generations)
+            ran = self._generation(first + i, attempt, todo, more=i < p.least_generations)
             seconds = measure.monotonic() - began
+            self._pace = seconds / ran if ran else self._pace
             open_ratios = {t.id: w for t in self.ensemble.still(tracks) if (w := self._half_width(t)) is not None}
             widths.append(list(open_ratios.values()))
             spent = i * p.rounds * p.slice_seconds
@@ -80,8 +93,10 @@ class Sampling:
                 widths, target=p.half_width, least=p.least_generations, spent=spent, cap=p.cell_seconds
             )
             lacking = [t for t in self.ensemble.still(tracks) if self._usable(t, attempt) < p.least_generations]
-            if verdict == "capped" or (verdict == "reached" and not lacking) or not self._time_left(seconds):
-                break
+            if verdict == "capped" or (verdict == "reached" and not lacking):
+                return
+            while not self._time_left(seconds):
+                yield i
             if i >= p.least_generations:
                 # More time goes where the intervals are widest: cells that are known well enough rest.
                 wide = [
@@ -133,7 +148,8 @@ class Sampling:
     def _time_left(self, needed: float = 0.0) -> bool:
         return measure.monotonic() + needed <= self._until
 
-    def _generation(self, generation: int, attempt: int, tracks: Sequence[Track], *, more: bool) -> None:
+    def _generation(self, generation: int, attempt: int, tracks: Sequence[Track], *, more: bool) -> int:
+        """One generation of those cells that do not have it yet; of how many."""
         ensemble, crew = self.ensemble, self.ensemble.crew
         todo = [t for t in ensemble.still(tracks) if not ensemble.book.has(t.id, generation)]
         # Who starts first may get the better memory: by lot, so that it stays no difference between cells.
@@ -149,6 +165,7 @@ class Sampling:
             ensemble.guarded(track, self._repeat)
         self._close(todo, f"generation {blocks.shown(generation)}")
         crew.end_generation()
+        return len(todo)
 
     def _rounds(self, todo: Sequence[Track]) -> None:
         """Every cell once in each; those whose slices disagree have some more, and nothing that was taken is dropped."""

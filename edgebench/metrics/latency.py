@@ -6,7 +6,8 @@ made to wait; p90 and p99 are upper bounds from *all* samples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -119,15 +120,21 @@ def clean_groups(taken: Record, threads: int) -> list[bool]:
     )
 
 
-def attempts(records: Sequence[Record]) -> set[int]:
-    """The attempts at a cell that were timed: 0, and more where it was noisy and measured again."""
-    return {r.get("attempt", 0) for r in records if r["generation"] > 0 and r["slices"]}
+def attempts(records: Sequence[Record]) -> Counter[int]:
+    """How many generations were timed of each attempt at a cell: 0, and more where it was noisy and measured again."""
+    return Counter(r.get("attempt", 0) for r in records if r["generation"] > 0 and r["slices"])
+
+
+def counting(generations: Mapping[int, int]) -> int:
+    """Of attempts, and how many generations each has, the one that counts: the last that is not cut off after one or two."""
+    least = min(FEW_PROCESSES, max(generations.values(), default=0))
+    return max((attempt for attempt, found in generations.items() if found >= least), default=0)
 
 
 def timed(records: Sequence[Record], attempt: int | None = None) -> list[Record]:
-    """The records of the generations that count, in order: those of the last attempt, or of the one named."""
+    """The records of the generations that count, in order: those of the attempt that counts, or of the one named."""
     with_slices = [r for r in records if r["generation"] > 0 and r["slices"]]
-    attempt = max(attempts(records), default=0) if attempt is None else attempt
+    attempt = counting(attempts(records)) if attempt is None else attempt
     return sorted((r for r in with_slices if r.get("attempt", 0) == attempt), key=lambda r: int(r["generation"]))
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
-from edgebench.metrics.latency import timed
+from edgebench.metrics.latency import counting, timed
 
 LEVELS = (
     0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9,
@@ -18,7 +19,7 @@ LEVELS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """`times` in seconds, one for each of LEVELS, of `calls` calls: all of the last attempt, waits included."""
+    """`times` in seconds, one for each of LEVELS, of `calls` calls: all of the attempt that counts, waits included."""
 
     calls: int
     times: tuple[float, ...]
@@ -26,13 +27,13 @@ class Spread:
 
 def spreads(samples: Iterable[Mapping[str, Any]]) -> dict[str, Spread]:
     """From the raw records of a run (`RunFolder.samples`) to the spread of each cell, by cell id."""
-    kept: dict[str, dict[int, array[int]]] = {}
+    kept: dict[str, dict[int, list[array[int]]]] = {}
     for record in samples:
         for counted in timed([record], record.get("attempt", 0)):
-            walls = [w for s in counted["slices"] for w in s["wall_ns"][s.get("drop", 0) :]]
-            attempts = kept.setdefault(str(record["cell"]), {})
-            attempts.setdefault(record.get("attempt", 0), array("q")).extend(walls)
-    return {cell: spread(attempts[max(attempts)]) for cell, attempts in kept.items() if attempts[max(attempts)]}
+            walls = array("q", (w for s in counted["slices"] for w in s["wall_ns"][s.get("drop", 0) :]))
+            kept.setdefault(str(record["cell"]), {}).setdefault(record.get("attempt", 0), []).append(walls)
+    last = {cell: found[counting({a: len(each) for a, each in found.items()})] for cell, found in kept.items()}
+    return {cell: spread(chain.from_iterable(each)) for cell, each in last.items() if any(each)}
 
 
 def spread(nanoseconds: Iterable[int]) -> Spread:

@@ -130,6 +130,19 @@ def test_the_last_attempt_counts_and_the_check_does_not() -> None:
     assert [r["generation"] for r in timed(records)] == [2]
 
 
+def test_an_attempt_that_was_cut_off_does_not_replace_the_one_before_it() -> None:
+    base, fast = work(), work("fast", work().cell.id)
+    records = {base.cell.id: campaign(base, 1.0, 1), fast.cell.id: campaign(fast, 0.8, 2)}
+    for own in records.values():
+        own.append({**own[1], "generation": 7, "attempt": 1})
+    results = conclude(records, base, fast)
+    assert {r.noise["state"] for r in results} == {"valid"}
+    assert [r.noise["generations"] for r in results] == [6, 6]
+    speedup = results[1].get("speedup")
+    assert speedup is not None
+    assert (speedup.note, speedup.n) == ("faster", 6)
+
+
 def test_a_true_difference_is_called_and_the_interval_holds_it() -> None:
     base, fast = work(), work("fast", work().cell.id)
     records = {base.cell.id: campaign(base, 1.0, 1), fast.cell.id: campaign(fast, 0.8, 2)}

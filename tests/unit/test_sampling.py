@@ -32,10 +32,11 @@ class Counted(Sampling):
     def _cut(self) -> list[list[str]]:
         return [[name] for name in self.made]
 
-    def _generation(self, generation: int, attempt: int, tracks: Any, *, more: bool) -> None:
+    def _generation(self, generation: int, attempt: int, tracks: Any, *, more: bool) -> int:
         self.now += 1.0
         for track in tracks:
             self.made[track.id] += 1
+        return len(tracks)
 
     def _half_width(self, track: Any) -> float:
         return 0.001 if track.id in self.easy else 0.5
@@ -66,6 +67,26 @@ def test_what_came_before_is_of_the_budget_but_a_third_is_for_measuring(
     sampling = Counted("a", budget=30.0, easy="", monkeypatch=monkeypatch, spent=spent)
     sampling.run()
     assert sampling.made == {"a": made}
+
+
+def test_a_block_that_its_share_cut_short_goes_on_with_what_the_others_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampling = Counted("abc", budget=30.0, easy="bc", monkeypatch=monkeypatch)
+    sampling.run()
+    assert sampling.made == {"a": 20, "b": 5, "c": 5}
+
+
+@pytest.mark.parametrize(("budget", "made"), [(30.0, 2 * 5 + 5), (11.0, 2 * 5)])
+def test_noisy_cells_are_measured_again_only_if_the_time_allows_an_attempt_that_counts(
+    budget: float, made: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "pause", lambda seconds: None)
+    sampling = Counted("ab", budget=budget, easy="ab", monkeypatch=monkeypatch)
+    sampling.protocol = replace(sampling.protocol, attempts=2)
+    sampling.ensemble.note = lambda text: None  # type: ignore[method-assign]
+    monkeypatch.setattr(sampling, "_noisy", lambda: [sampling.ensemble.tracks["a"]])
+    monkeypatch.setattr(sampling, "_last_before", lambda attempt, tracks: 5)
+    sampling.run()
+    assert sum(sampling.made.values()) == made
 
 
 def test_only_a_cell_whose_slices_disagree_is_given_more_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
