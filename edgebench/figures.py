@@ -71,21 +71,37 @@ def compare(work: Work, book: Book, rung: int = 1) -> Comparison | None:
     own, base = work.cell.id, work.baseline
     if not base or base == own:
         return None
-    pairs = {a: _pairs_of(work, book, rung, a) for a in attempts(book.of(own)).keys() & attempts(book.of(base)).keys()}
+    pairs = {a: ratios(work, book, rung, a) for a in attempts(book.of(own)).keys() & attempts(book.of(base)).keys()}
     # Only what ran side by side is paired: when just one of the two was measured again, their last attempt together.
     both = pairs.get(counting({attempt: len(found) for attempt, found in pairs.items()}), [])
     if len(both) < 2:
         return None
-    a, b = [base for base, _ in both], [own for _, own in both]
-    return Comparison(stats.ratio_interval(a, b), stats.ratio_p(a, b), len(both))
+    ones = [1.0] * len(both)
+    return Comparison(stats.ratio_interval(both, ones), stats.ratio_p(both, ones), len(both))
 
 
-def _pairs_of(work: Work, book: Book, rung: int, attempt: int) -> list[tuple[float, float]]:
-    """What the baseline and the cell say in each generation of an attempt that has both, in seconds."""
+def ratios(work: Work, book: Book, rung: int, attempt: int) -> list[float]:
+    """The ratios of the baseline's time to the cell's in the generations of an attempt that can tell one; the baseline has none."""
+    if not work.baseline or work.baseline == work.cell.id:
+        return []
     threads = work.cell.threads  # a baseline has the threads of its cells
-    ours = generations(book, work.cell.id, threads, rung, attempt)
-    theirs = generations(book, work.baseline or "", threads, rung, attempt)
-    return [(theirs[g].median or 0.0, ours[g].median or 0.0) for g in sorted(set(ours) & set(theirs))]
+    ours = {g.number: g for g in book.judged(work.cell.id, threads, rung, attempt)}
+    theirs = {g.number: g for g in book.judged(work.baseline, threads, rung, attempt)}
+    found = (_ratio(theirs[number], ours[number]) for number in sorted(ours.keys() & theirs.keys()))
+    return [ratio for ratio in found if ratio is not None]
+
+
+def _ratio(base: Generation, own: Generation) -> float | None:
+    """The baseline's time to the cell's in one generation, None if it cannot tell.
+
+    Where the slices of either disagree it is that of their rounds: a neighbour that came and went met both in the same ones.
+    """
+    if base.level is None or own.level is None:
+        return None
+    if base.settled and own.settled:
+        return base.level / own.level
+    rounds = [theirs / ours for theirs, ours in zip(base.slices, own.slices, strict=False)]
+    return stats.median(rounds) if stats.is_settled(rounds) else None
 
 
 def half_width(comparison: Comparison) -> float:
@@ -118,12 +134,16 @@ def conclude(
         own = sorted(book.of(work.cell.id), key=lambda r: int(r["generation"]))
         found = [_size(work), *(m for metric in metrics.values() for m in metric.figures(work, own, protocol))]
         if work.baseline and work.baseline != work.cell.id:
-            comparison, reserve = compared.get(work.cell.id), _reserve(evidence.get(work.baseline), protocol)
+            comparison = compared.get(work.cell.id)
             speedup = _speedup(comparison, adjusted[work.cell.id]) if comparison else _NO_SPEEDUP
+            reserve = _reserve(evidence.get(work.baseline), comparison, protocol)
             found.append(_withheld(speedup, reserve) if reserve else speedup)
         state, why = stats.cell_status(evidence[work.cell.id], protocol.least_generations)
+        swayed = _swayed(len(generations(book, work.cell.id, work.cell.threads, rung)), protocol)
         if state == "noisy":
             found = [_withheld(m, why) for m in found]
+        elif swayed:
+            found = [m if m.metric == "speedup" else _withheld(m, swayed) for m in found]
         elif state == "repaired":
             found = [_allowed_for(m) for m in found]
         noisy = {**noise(work, book), "state": state, "why": why}
@@ -214,7 +234,7 @@ def _evidence(
         samples=calls,
         clean=clean if all(r.get("sees", "delay") == "delay" for r in own) else None,
         after_clean=sum(g.after_clean for g in judged),
-        generations=len(usable),
+        generations=max(len(usable), comparison.pairs if comparison else 0),
         steal=sum(g.steal for g in judged) / len(judged) if judged else 0.0,
         throttled=any(g.throttled for g in judged),
         reached=_width(comparison, usable) <= protocol.withhold_half_width,
@@ -225,12 +245,19 @@ def _evidence(
     )
 
 
-def _reserve(baseline: stats.CellEvidence | None, protocol: Protocol) -> str:
-    """Why a ratio to this baseline is not to be believed. That its latency drifted is no reason: the pairing takes that out."""
-    if baseline is None:
+def _reserve(baseline: stats.CellEvidence | None, comparison: Comparison | None, protocol: Protocol) -> str:
+    """Why a ratio to this baseline is not to be believed. That its latency swayed is no reason: the pairing takes that out."""
+    if baseline is None or comparison is None:
         return ""
-    state, why = stats.cell_status(replace(baseline, reached=True), protocol.least_generations)
+    paired = replace(baseline, reached=True, generations=max(baseline.generations, comparison.pairs))
+    state, why = stats.cell_status(paired, protocol.least_generations)
     return f"its baseline: {why}" if state == "noisy" else ""
+
+
+def _swayed(generations: int, protocol: Protocol) -> str:
+    """Why a cell whose ratio is known, round by round, has no latency to tell: too few generations agreed with themselves."""
+    least = protocol.least_generations
+    return f"it swayed within {least - generations} of {least} generations or more" if generations < least else ""
 
 
 def _width(comparison: Comparison | None, usable: Sequence[Generation]) -> float:

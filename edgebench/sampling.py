@@ -95,6 +95,8 @@ class Sampling:
             lacking = [t for t in self.ensemble.still(tracks) if self._usable(t, attempt) < p.least_generations]
             if verdict == "capped" or (verdict == "reached" and not lacking):
                 return
+            if i == p.least_generations and p.budget_seconds is not None:
+                yield i  # first every block has what a figure needs at least
             while not self._time_left(seconds):
                 yield i
             if i >= p.least_generations:
@@ -125,9 +127,10 @@ class Sampling:
         return None if comparison is None else figures.half_width(comparison)
 
     def _usable(self, track: Track, attempt: int) -> int:
-        """How many generations of this attempt gave a median."""
-        rung = figures.rung_of(self.ensemble.environment)
-        return len(figures.generations(self.ensemble.book, track.id, track.work.cell.threads, rung, attempt))
+        """How many generations of this attempt gave a median, or a ratio to the baseline."""
+        book, work, rung = self.ensemble.book, track.work, figures.rung_of(self.ensemble.environment)
+        medians = len(figures.generations(book, track.id, work.cell.threads, rung, attempt))
+        return max(medians, len(figures.ratios(work, book, rung, attempt)))
 
     def _with_baselines(self, tracks: Sequence[Track]) -> list[Track]:
         ids = {t.id for t in tracks} | {t.work.baseline for t in tracks}

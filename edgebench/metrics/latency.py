@@ -43,15 +43,20 @@ class Generation:
     steal: float
     throttled: bool
     settled: bool = True
+    slices: tuple[float, ...] = ()
+    """What each of its slices says, by round."""
 
     @property
     def median(self) -> float | None:
-        """What the generation says: the clean median, or that of the samples after a clean one where few were clean.
+        """What the generation says of the latency: its level.
 
         Nothing where its slices disagree to the end: something came and went beside it, and another is measured instead.
         """
-        if not self.settled:
-            return None
+        return self.level if self.settled else None
+
+    @property
+    def level(self) -> float | None:
+        """The clean median, or that of the samples after a clean one where few were clean."""
         if self.clean_median is not None and self.clean >= 0.5 * self.calls:
             return self.clean_median
         return self.after_clean_median or self.clean_median
@@ -73,6 +78,7 @@ def judge(record: Record, threads: int, isolated: bool = False) -> Generation | 
     seconds = sum(walls) / 1e9
     good = [wall for wall, clean, _ in calls if clean]
     best = [wall for wall, _, after in calls if after]
+    said = list(map(_says, slices))
     everything = isolated and len(good) >= ISOLATED_CLEAN_SHARE * len(walls)
     return Generation(
         number=int(record["generation"]),
@@ -84,7 +90,8 @@ def judge(record: Record, threads: int, isolated: bool = False) -> Generation | 
         after_clean_median=stats.median(best) / 1e9 if len(best) >= LEAST_CLEAN else None,
         steal=steal / seconds if seconds else 0.0,
         throttled=throttled,
-        settled=stats.is_settled(list(map(_says, slices))),
+        settled=stats.is_settled(said),
+        slices=tuple(wall / 1e9 for wall in said),
     )
 
 

@@ -143,6 +143,43 @@ def test_an_attempt_that_was_cut_off_does_not_replace_the_one_before_it() -> Non
     assert (speedup.note, speedup.n) == ("faster", 6)
 
 
+def spells(made: Work, scale: float, seed: int, generations: int = 6) -> list[dict[str, Any]]:
+    """A neighbour that takes half of the machine in some rounds: the same rounds for whoever has the same seed."""
+    slow, draw = random.Random(seed), random.Random(scale)
+    out = [record(made, 0)]
+    for g in range(1, generations + 1):
+        rounds = slow.sample([1.0, 1.0, 1.0, 1.8, 1.8, 1.8, 1.0, 1.8], 8)
+        level = scale * draw.gauss(1, 0.003)
+        out.append(
+            record(made, g, *(taken([round(1e6 * r * level * draw.gauss(1, 0.01)) for _ in range(30)]) for r in rounds))
+        )
+    return out
+
+
+def test_what_comes_and_goes_beside_both_leaves_their_ratio_and_takes_the_latency() -> None:
+    base, fast = work(), work("fast", work().cell.id)
+    records = {base.cell.id: spells(base, 1.0, seed=1), fast.cell.id: spells(fast, 0.8, seed=1)}
+    first, second = conclude(records, base, fast)
+    assert (first.noise["state"], second.noise["state"]) == ("noisy", "valid")
+    speedup, latency = second.get("speedup"), second.get("latency")
+    assert speedup is not None
+    assert speedup.interval is not None
+    assert (speedup.note, speedup.n) == ("faster", 6)
+    assert speedup.interval.low < 1.25 < speedup.interval.high < 1.28
+    assert latency is not None
+    assert (latency.value, latency.note) == (None, "noisy: it swayed within 5 of 5 generations or more")
+
+
+def test_a_ratio_whose_rounds_disagree_is_none() -> None:
+    base, fast = work(), work("fast", work().cell.id)
+    records = {base.cell.id: spells(base, 1.0, seed=1), fast.cell.id: spells(fast, 0.8, seed=2)}
+    second = conclude(records, base, fast)[1]
+    assert second.noise["state"] == "noisy"
+    speedup = second.get("speedup")
+    assert speedup is not None
+    assert speedup.value is None
+
+
 def test_a_true_difference_is_called_and_the_interval_holds_it() -> None:
     base, fast = work(), work("fast", work().cell.id)
     records = {base.cell.id: campaign(base, 1.0, 1), fast.cell.id: campaign(fast, 0.8, 2)}
