@@ -81,7 +81,7 @@ def compare(work: Work, book: Book, rung: int = 1) -> Comparison | None:
 
 
 def ratios(work: Work, book: Book, rung: int, attempt: int) -> list[float]:
-    """The ratios of the baseline's time to the cell's in the generations of an attempt that can tell one; the baseline has none."""
+    """The baseline's time to the cell's, in each generation of an attempt that can tell; the baseline has none."""
     if not work.baseline or work.baseline == work.cell.id:
         return []
     threads = work.cell.threads  # a baseline has the threads of its cells
