@@ -198,7 +198,7 @@ def test_an_augmented_sample_is_what_the_teacher_sees_too(teacher: nn.Module) ->
     student = pipeline_module(SMALL)
     how = Train(epochs=1, batch_size=120, losses=Options(hinton={}), augment=Options(crop=2, flip=True))
     fed: list[Tensor] = []
-    hook = student.register_forward_hook(lambda _, given, __: fed.append(given[0]))
+    hook = student.register_forward_hook(lambda network, given, _: fed.append(given[0]) if network.training else None)
     how.learn(student, replace(where, ancestors={"parent": lambda: left}))
     hook.remove()
     assert torch.equal(left.seen[-1], fed[-1])
