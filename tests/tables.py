@@ -32,10 +32,10 @@ def printed(*arguments: str) -> str:
     return "\n".join(line for line in lines if not line.startswith("Kept in")).strip()
 
 
-def with_tables(readme: str) -> str:
-    """The README with the table of the published run, and with what `choose` says of it."""
+def with_tables(readme: str, *where: str) -> str:
+    """The README with the table of the published run, and with what `choose` says of it; `where` says --out for the report."""
     command = shlex.join(CHOOSE).replace(" --runtime", " \\\n      --runtime", 1)
-    shown = {"table": printed("report", RUN), "choose": f"$ {command}\n{printed(*CHOOSE[1:])}"}
+    shown = {"table": printed("report", RUN, *where), "choose": f"$ {command}\n{printed(*CHOOSE[1:])}"}
     for name, text in shown.items():
         block = f"<!-- {name}: quick -->\n```text\n{text}\n```\n<!-- end -->"
         readme = re.sub(rf"<!-- {name}: quick -->.*?<!-- end -->", lambda _, b=block: b, readme, flags=re.DOTALL)
