@@ -14,7 +14,7 @@ from edgebench import plugins, ready, runner, store
 from edgebench.backend import Backend
 from edgebench.errors import DataError, MissingRuntime, ModelError, PlanError, did_you_mean
 from edgebench.runner import Progress, quiet
-from edgebench.schema import Artifact, ModelSpec, Options, Recipe, Step, TensorSpec
+from edgebench.schema import Artifact, ModelSpec, Recipe, Step, TensorSpec
 
 QUANTIZE = Step(method="quantize")
 
@@ -84,16 +84,8 @@ def _lowered(path: Path, lowering: str) -> Artifact:
     none = np.zeros((0, 1), np.float32)
     request = lower.Request(model=None, example=None, calibration=none, onnx=lambda: path, quantize=None)
     note = kept.once(folder, lambda part: how.write(request, part / f"model.{how.format}"))
-    made = folder / f"model.{how.format}"
-    return Artifact(
-        format=how.format,
-        path=str(made),
-        sha256=note["files"][made.name],
-        size=made.stat().st_size,
-        made_by=kept.tools(),
-        parent=key[0],
-        facts=Options({**note["facts"], "lowering": lowering}),
-    )
+    facts = {**note["facts"], "lowering": lowering}
+    return kept.artifact(folder / f"model.{how.format}", note, format=how.format, parent=key[0], facts=facts)
 
 
 def _lowering(backend: Backend, precision: str) -> str:

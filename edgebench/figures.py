@@ -68,10 +68,7 @@ def generations(
 
 def compare(work: Work, book: Book, rung: int = 1) -> Comparison | None:
     """The speed-up over the cell's baseline; None for the baseline itself, or when no generation has both."""
-    own, base = work.cell.id, work.baseline
-    if not base or base == own:
-        return None
-    pairs = {a: ratios(work, book, rung, a) for a in attempts(book.of(own)).keys() & attempts(book.of(base)).keys()}
+    pairs = {attempt: ratios(work, book, rung, attempt) for attempt in attempts(book.of(work.cell.id))}
     # Only what ran side by side is paired: when just one of the two was measured again, their last attempt together.
     both = pairs.get(counting({attempt: len(found) for attempt, found in pairs.items()}), [])
     if len(both) < 2:

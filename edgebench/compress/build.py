@@ -22,7 +22,7 @@ from edgebench.compress.lowering import lower
 from edgebench.compress.timing import Stopwatch
 from edgebench.data import DataSet
 from edgebench.errors import PlanError
-from edgebench.schema import Artifact, ModelSpec, Options, Recipe
+from edgebench.schema import Artifact, ModelSpec, Recipe
 
 
 @dataclass(kw_only=True)
@@ -90,15 +90,8 @@ class Build(ABC):
             return facts
 
         note = kept.once(folder, fill)
-        return Artifact(
-            format=how.format,
-            path=str(path),
-            sha256=note["files"][path.name],
-            size=path.stat().st_size,
-            made_by=kept.tools(),
-            parent=self.origin(),
-            facts=Options({**self.facts(), **note["facts"], "lowering": name, "data_sha256": self.data.sha256}),
-        )
+        facts = {**self.facts(), **note["facts"], "lowering": name, "data_sha256": self.data.sha256}
+        return kept.artifact(path, note, format=how.format, parent=self.origin(), facts=facts)
 
     def _check_precision(self, name: str, precision: str) -> None:
         asked = self.quantization.precision if self.quantization else "fp32"
@@ -117,15 +110,7 @@ class Build(ABC):
             write_npz(part / "data.npz", self.arrays())
             return {}
 
-        note = kept.once(folder, fill)
-        path = folder / "data.npz"
-        return Artifact(
-            format="npz",
-            path=str(path),
-            sha256=note["files"]["data.npz"],
-            size=path.stat().st_size,
-            made_by=kept.tools(),
-        )
+        return kept.artifact(folder / "data.npz", kept.once(folder, fill), format="npz")
 
     @abstractmethod
     def parent_key(self) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from edgebench import plugins
 from edgebench.compress import code
 from edgebench.errors import StoreError
-from edgebench.schema import Options, canonical
+from edgebench.schema import Artifact, Options, canonical
 
 TOOLS = ("edgebench", "torch", "torch-pruning", "torchao", "onnx", "onnxscript", "onnxruntime", "safetensors", "numpy")
 """What may shape any network; what shapes a runtime's files, its backend says."""
@@ -82,6 +82,26 @@ def once(folder: Path, fill: Callable[[Path], Mapping[str, Any] | None]) -> dict
     note = read_note(folder)
     assert note is not None
     return note
+
+
+def artifact(
+    path: Path,
+    note: Mapping[str, Any],
+    *,
+    format: str,
+    parent: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Artifact:
+    """A file of a finished folder, as its note knows it."""
+    return Artifact(
+        format=format,
+        path=str(path),
+        sha256=note["files"][path.name],
+        size=path.stat().st_size,
+        made_by=tools(),
+        parent=parent,
+        facts=Options(facts or {}),
+    )
 
 
 def read_note(folder: Path) -> dict[str, Any] | None:
