@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,28 +59,26 @@ def started() -> None:
         script("start.sh")
 
 
-def children(pid: int) -> list[int]:
-    """Of every thread: the kernel lists a child with the thread that made it."""
-    try:
-        return [int(p) for path in Path(f"/proc/{pid}/task").glob("*/children") for p in path.read_text().split()]
-    except OSError:
-        return []
-
-
 def processes() -> dict[int, str]:
-    """The processes in the board's namespace, below its sshd: pid -> command line."""
+    """The processes in the board's namespace but for its first, the sshd that listens: pid -> command line.
+
+    They are told by their namespace and not by their parents: the kernel's lists of children miss some while others end.
+    """
+    unshare = int((FOLDER / "pid").read_text())
+    try:
+        board = os.readlink(f"/proc/{unshare}/ns/pid_for_children")
+    except OSError:
+        return {}
     found: dict[int, str] = {}
-    todo = children(int((FOLDER / "pid").read_text()))[:1]  # unshare's child: the first sshd
-    sshd = todo[0] if todo else 0
-    for pid in todo:
-        for child in children(pid):
-            todo.append(child)
-    for pid in todo:
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            inside = os.readlink(folder / "ns/pid") == board
+            if inside and (folder / "stat").read_text().rpartition(")")[2].split()[1] != str(unshare):
+                found[int(folder.name)] = (
+                    (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                )
         except OSError:
-            continue
-    found.pop(sshd, None)
+            continue  # it has ended meanwhile
     return found
 
 
@@ -114,13 +112,13 @@ def wait_until(true: Callable[[], Any], seconds: float) -> bool:
 
 def kill_connections() -> int:
     """Kill the sshd processes of every connection, and say how many there were."""
-    found = [pid for pid, command in processes().items() if command.rstrip().endswith("sshd_config -R")]
-    for pid in found:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    return len(found)
+    killed = 0
+    for pid, command in processes().items():
+        if command.rstrip().endswith("sshd_config -R"):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+    return killed
 
 
 def interface() -> str:

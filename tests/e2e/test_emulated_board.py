@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -62,17 +63,24 @@ def board(made: None, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPat
         yield env
 
 
-def start(arguments: list[str], folder: Path, env: Mapping[str, str]) -> subprocess.Popen[str]:
+@contextmanager
+def started(arguments: list[str], folder: Path, env: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A command in a process of its own, which outlives no test: the board would be busy for the next one."""
     command = [sys.executable, "-m", "edgebench", *arguments]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         command, cwd=folder, env=dict(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def said_by(arguments: list[str], folder: Path, env: Mapping[str, str]) -> str:
     """What a command prints, which must succeed."""
-    process = start(arguments, folder, env)
-    said, _ = process.communicate(timeout=MOST_SECONDS)
+    with started(arguments, folder, env) as process:
+        said, _ = process.communicate(timeout=MOST_SECONDS)
     assert process.returncode == 0, said
     return said
 
@@ -176,12 +184,11 @@ def test_a_killed_controller_leaves_an_idle_and_unlocked_board(tmp_path: Path, b
 def test_a_run_whose_link_is_cut_ends_complete_by_itself(tmp_path: Path, board: dict[str, str]) -> None:
     model = fake_artifact(tmp_path, {"sleep": 0.01}, name="net").path
     arguments = ["bench", model, "--backend", "fake", "--batch", "1", "--batch", "2", "--device", "emulated", "--quick"]
-    process = start(arguments, tmp_path, board)
-    for _ in range(2):
-        assert emulated.wait_until(emulated.measuring, 90)
-        assert emulated.kill_connections() > 0
-        assert emulated.wait_until(lambda: not emulated.measuring(), 10)
-    said, _ = process.communicate(timeout=MOST_SECONDS)
+    with started(arguments, tmp_path, board) as process:
+        for _ in range(2):
+            assert emulated.wait_until(lambda: emulated.measuring() and emulated.kill_connections(), 90)
+            assert emulated.wait_until(lambda: not emulated.measuring(), 10)
+        said, _ = process.communicate(timeout=MOST_SECONDS)
     assert process.returncode == 0, said
     assert sorted((r.cell.batch, r.status) for r in results(tmp_path)) == [(1, "ok"), (2, "ok")]
 
