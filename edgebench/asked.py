@@ -8,9 +8,11 @@ from typing import Any
 
 from edgebench import plan as plans
 from edgebench import toml
+from edgebench.codec import Options
 from edgebench.errors import PlanError
 from edgebench.plan import Plan
-from edgebench.schema import PROTOCOLS, Options, Protocol
+from edgebench.quantities import duration
+from edgebench.schema import PROTOCOLS, Protocol
 
 LIMITS = ("budget_seconds", "memory_limit", "command_timeout", "sustained_seconds", "external_meter", "seed")
 """What a plan says besides how often is measured: another trust leaves it as it is."""
@@ -41,9 +43,9 @@ def asked_for(
             raise PlanError(f"--generations must be 1 or more, not {generations}.", "Give a whole number, like 5.")
         protocol = plans.with_generations(protocol, generations)
     if budget is not None:
-        protocol = replace(protocol, budget_seconds=plans.duration(budget))
+        protocol = replace(protocol, budget_seconds=duration(budget))
     if sustained is not None:
-        protocol = replace(protocol, sustained_seconds=plans.duration(sustained))
+        protocol = replace(protocol, sustained_seconds=duration(sustained))
         plan = replace(plan, metrics=tuple(dict.fromkeys((*plan.metrics, "sustained"))))
     if external_meter:
         protocol = replace(protocol, external_meter=True)

@@ -22,8 +22,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebench.codec import Options, digest
 from edgebench.errors import EdgebenchError, MissingRuntime, ModelError
-from edgebench.schema import Artifact, Availability, Options, TensorSpec, digest
+from edgebench.schema import Artifact, Availability, TensorSpec
 
 Tensor = NDArray[Any]
 Feeds = Mapping[str, Tensor]

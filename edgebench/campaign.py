@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from edgebench import figures, lines, plugins
+from edgebench.codec import from_json, to_json
 from edgebench.ensemble import Emit, Ensemble
 from edgebench.errors import EdgebenchError
 from edgebench.sampling import Sampling
-from edgebench.schema import Artifact, Job, Result, from_json, to_json
+from edgebench.schema import Artifact, Job, Result
 from edgebench.track import Track
 from edgebench.worker import asked_options
 

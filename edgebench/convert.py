@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgebench import plan as plans
-from edgebench import plugins, ready, runner, store
+from edgebench import plugins, ready, store
 from edgebench.backend import Backend
+from edgebench.environment import cache_folder
 from edgebench.errors import DataError, MissingRuntime, ModelError, PlanError, did_you_mean
-from edgebench.runner import Progress, quiet
+from edgebench.making import Progress, quiet
 from edgebench.schema import Artifact, ModelSpec, Recipe, Step, TensorSpec
 
 QUANTIZE = Step(method="quantize")
@@ -66,7 +67,7 @@ def convert(
     recipe = Recipe(name=precision, steps=(QUANTIZE,) if how.precision == "int8" else ())
     methods.check_recipe(recipe)
     pipeline.check(spec, data, base=base, recipes=(recipe,))
-    cache = runner.cache_folder()
+    cache = cache_folder()
     made = pipeline.build(spec, recipe, (lowering,), data, base=base, cache=cache, progress=progress)
     return _put(made.artifacts[lowering], runtime, precision, target)
 
@@ -80,7 +81,7 @@ def _lowered(path: Path, lowering: str) -> Artifact:
     from edgebench.compress.model_file import external_files
 
     how, key = lower.get(lowering), [kept.sha256(part) for part in (path, *external_files(path))]
-    folder = runner.cache_folder() / "files" / kept.key_of(files=key, lowering=lowering)
+    folder = cache_folder() / "files" / kept.key_of(files=key, lowering=lowering)
     none = np.zeros((0, 1), np.float32)
     request = lower.Request(model=None, example=None, calibration=none, onnx=lambda: path, quantize=None)
     note = kept.once(folder, lambda part: how.write(request, part / f"model.{how.format}"))

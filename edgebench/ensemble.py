@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from edgebench import environment, measure
+from edgebench.codec import Options, to_json
 from edgebench.devices import isolation
 from edgebench.devices.evidence import SliceEvidence
 from edgebench.devices.health import Watch
 from edgebench.figures import Book
 from edgebench.lines import ChildDied
 from edgebench.nursery import Crew
-from edgebench.schema import Job, Options, Result, to_json
+from edgebench.schema import Job, Result
 from edgebench.track import CellFailed, Track
 
 Emit = Callable[[Mapping[str, Any]], None]

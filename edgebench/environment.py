@@ -16,10 +16,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from edgebench.codec import digest
 from edgebench.devices import cgroups, cpu, files, heat
 from edgebench.devices.identity import architecture, identity, power_mode, runtimes
 from edgebench.devices.runner.hello import emulator
-from edgebench.schema import digest
 
 CLOCKS = ("tsc", "arch_sys_counter", "riscv_clocksource")
 """Clocksources that user space reads without asking the kernel or a hypervisor."""
@@ -244,3 +244,10 @@ def _libc() -> str:
         return os.confstr("CS_GNU_LIBC_VERSION") or ""
     except (ValueError, OSError):
         return " ".join(platform.libc_ver()).strip()  # musl has no such name
+
+
+def cache_folder() -> Path:
+    """Where compressed networks are kept between runs: $EDGEBENCH_CACHE, else the user's cache folder."""
+    given = os.environ.get("EDGEBENCH_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(given) if given else Path(base) / "edgebench"

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgebench import blocks, stats
+from edgebench.codec import Options
 from edgebench.devices import emulation
 from edgebench.metrics import Metric, Record
 from edgebench.metrics.latency import Generation, attempts, counting, judge, timed
-from edgebench.schema import Artifact, Interval, Measurement, Options, Protocol, Result, Window, Work
+from edgebench.schema import Artifact, Interval, Measurement, Protocol, Result, Window, Work
 
 SIGNIFICANT = 0.05
 REPAIRED_BIAS = 0.05

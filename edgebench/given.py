@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from edgebench import fitting, layouts, lines, ready, store
+from edgebench.codec import Options, digest, to_json
 from edgebench.errors import DataError, ModelError, PlanError
 from edgebench.plan import Plan
-from edgebench.schema import Artifact, Cell, Options, Protocol, TensorSpec, Work, digest, to_json
+from edgebench.schema import Artifact, Cell, Protocol, TensorSpec, Work
 
 Arrays = dict[str, Any]
 """`input:NAME` (N, ...), `labels` (N,), and the other file's answers: `parent`, or `parent:0`, `parent:1`, ..."""

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgebench import store
+from edgebench.codec import Options, digest
 from edgebench.errors import ModelError
-from edgebench.schema import Artifact, Options, digest
+from edgebench.schema import Artifact
 
 WITH_BIN = (".xml", ".param")
 """Graphs whose weights are in a .bin of the same name (OpenVINO's IR, ncnn)."""

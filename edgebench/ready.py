@@ -10,12 +10,13 @@ from typing import Any
 
 from edgebench import inspect, plugins, store
 from edgebench import plan as plans
+from edgebench.codec import Options
 from edgebench.errors import DataError, MissingRuntime, ModelError, PlanError
 from edgebench.inspect.graph import UnknownKind
 from edgebench.parts import beside
 from edgebench.plan import Plan
 from edgebench.plugins import FLOOR
-from edgebench.schema import Artifact, DeviceProfile, ModelSpec, Options, Recipe, TensorSpec
+from edgebench.schema import Artifact, DeviceProfile, ModelSpec, Recipe, TensorSpec
 
 HERE = DeviceProfile(name="local")
 WHOLE = 1.0

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from edgebench import measure, plugins, runner, stats
+from edgebench.codec import Options, from_json
 from edgebench.devices import Device
-from edgebench.schema import Artifact, Cell, Job, Options, Protocol, Result, Work, from_json
+from edgebench.environment import cache_folder
+from edgebench.making import Progress, quiet
+from edgebench.schema import Artifact, Cell, Job, Protocol, Result, Work
 
 SPIN = 6_000
 """Rounds of a hash in each inference: some milliseconds of pure processor time."""
@@ -23,7 +26,7 @@ SPEC = {"name": "input", "dtype": "float32", "shape": [None, 8]}
 TIMER_READS = 20_000
 
 
-def run(device: Device, protocol: Protocol, progress: runner.Progress = runner.quiet) -> dict[str, Any]:
+def run(device: Device, protocol: Protocol, progress: Progress = quiet) -> dict[str, Any]:
     """Measure the device with itself; plain JSON. The keys are those that `sentences` reads."""
     results: dict[str, Result] = {}
     environment: dict[str, Any] = {}
@@ -38,7 +41,7 @@ def run(device: Device, protocol: Protocol, progress: runner.Progress = runner.q
             progress("selfcheck", event["done"], event["total"], event["note"])
 
     with tempfile.TemporaryDirectory(prefix="edgebench-") as folder:
-        device.furnish({"fake": plugins.backend("fake")}, runner.cache_folder())
+        device.furnish({"fake": plugins.backend("fake")}, cache_folder())
         works = _works(Path(folder), device)
         # A board runs a job of one id once: each self-check is another.
         job = Job(id=f"selfcheck-{measure.utc_stamp()}", work=works, metrics=("latency",), protocol=protocol)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgebench import environment, measure, plugins
+from edgebench.codec import Options, digest, from_json
 from edgebench.compress.timing import Place, Timing
 from edgebench.devices import Device
 from edgebench.errors import EdgebenchError, MissingRuntime, PlanError
 from edgebench.lines import ChildDied
-from edgebench.schema import DEFAULT, Artifact, Cell, Job, Options, Protocol, Result, Work, digest, from_json
+from edgebench.schema import DEFAULT, Artifact, Cell, Job, Protocol, Result, Work
 
 PROTOCOL = replace(DEFAULT, least_generations=3, most_generations=8, cell_seconds=15.0, attempts=2)
 """Shorter than a run's: a search needs its ratio to a few percent, and asks again when it is near."""

@@ -28,8 +28,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from edgebench.codec import Options, from_json, to_json
 from edgebench.errors import StoreError, did_you_mean
-from edgebench.schema import Options, Result, Run, from_json, to_json
+from edgebench.schema import Result, Run
 
 RUN, RESULTS, SAMPLES, LOCK = "run.json", "results.jsonl", "samples.jsonl.gz", ".lock"
 

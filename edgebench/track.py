@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from edgebench import lines
+from edgebench.codec import to_json
 from edgebench.lines import Child, ChildDied
 from edgebench.metrics.accuracy import gate
-from edgebench.schema import Protocol, Work, to_json
+from edgebench.schema import Protocol, Work
 
 
 class CellFailed(Exception):

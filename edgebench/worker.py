@@ -30,12 +30,13 @@ from typing import IO, Any
 
 from edgebench import lines, measure, plugins
 from edgebench.backend import Backend, ModelError, Session, TensorSpec
+from edgebench.codec import from_json, to_json
 from edgebench.devices.evidence import Canaries, SampleEvidence, SliceEvidence
 from edgebench.errors import DataError, EdgebenchError, MissingRuntime, did_you_mean
 from edgebench.metrics import Subject, memory
 from edgebench.metrics.accuracy import relative_error
 from edgebench.metrics.memory import reset_peak, status
-from edgebench.schema import Artifact, Cell, Protocol, Work, from_json, to_json
+from edgebench.schema import Artifact, Cell, Protocol, Work
 
 SAME_RUN_TOLERANCE = 1e-2
 """A timed inference repeats what the same runtime answered in the accuracy run; only summation order may differ."""

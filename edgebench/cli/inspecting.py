@@ -132,8 +132,8 @@ def convert(source: str, backend: str, shapes: Sequence[str], as_json: bool, **a
     """Make the file that a runtime wants, from an ONNX file or a network in python, and measure nothing."""
     from edgebench import convert as converting
     from edgebench.asked import shapes_of
+    from edgebench.codec import to_json
     from edgebench.report import text
-    from edgebench.schema import to_json
 
     with progress_bars() as progress:
         made = converting.convert(source, backend, shapes=shapes_of(shapes), progress=progress, **asked)

@@ -66,6 +66,7 @@ def run(plan: str, device: str, results: str, as_json: bool, resume: str | None,
     from edgebench import runner, suites
     from edgebench.asked import asked_for
     from edgebench.devices import profiles
+    from edgebench.preparing import prepare
 
     if resume is not None:
         _alone(click.get_current_context())
@@ -80,7 +81,7 @@ def run(plan: str, device: str, results: str, as_json: bool, resume: str | None,
         chosen = asked_for(suites.read(plan), **asked)
         place = profiles.resolve(device, beside=Path(chosen.base))
         with progress_bars() as progress:
-            prepared = runner.prepare(chosen, place)
+            prepared = prepare(chosen, place)
             folder = runner.run(prepared, root=Path(results), progress=progress)
     finish(folder, as_json)
 
@@ -144,15 +145,16 @@ def bench(
 
     from edgebench import runner
     from edgebench.asked import asked_for
+    from edgebench.codec import Options
     from edgebench.devices import profiles
-    from edgebench.schema import Options
+    from edgebench.preparing import prepare
 
     where = profiles.resolve(device)
     given = _given(file, backends, asked, where.profile)
     around = {"samples": samples, "before": before, "after": after}
     plan = replace(given, application=Options({k: v for k, v in around.items() if v}))
     with progress_bars() as progress:
-        prepared = runner.prepare(asked_for(plan, **asked), where)
+        prepared = prepare(asked_for(plan, **asked), where)
         folder = runner.run(prepared, root=Path(results), progress=progress)
     finish(folder, as_json)
 
@@ -189,13 +191,14 @@ def _given(file: str, backends: Sequence[str], asked: dict[str, Any], device: De
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 def compress(plan: str, out: str, as_json: bool, **asked: Any) -> None:
     """Make the compressed networks of a plan as files, and measure nothing. Exit code 1 if a recipe gave no file."""
-    from edgebench import runner, suites
+    from edgebench import making, suites
     from edgebench.asked import asked_for
     from edgebench.devices import profiles
+    from edgebench.preparing import prepare
 
     with progress_bars() as progress:
-        prepared = runner.prepare(asked_for(suites.read(plan), **asked), profiles.resolve("local"))
-        made, refused = runner.compress(prepared, Path(out), progress)
+        prepared = prepare(asked_for(suites.read(plan), **asked), profiles.resolve("local"))
+        made, refused = making.compress(prepared, Path(out), progress)
     if as_json:
         say(json.dumps([*made, *refused], indent=1, sort_keys=True))
     else:

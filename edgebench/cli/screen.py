@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgebench.runner import Progress
+    from edgebench.making import Progress
 
 
 def say(text: str = "", *, err: bool = False) -> None:
@@ -75,7 +75,7 @@ def progress_bars() -> Iterator[Progress]:
 
     What prints within, a user's network say, prints to stderr: stdout is for the answer alone.
     """
-    from edgebench.runner import quiet
+    from edgebench.making import quiet
 
     if not (sys.stdout.isatty() and sys.stderr.isatty()):
         with redirect_stdout(sys.stderr):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench import plugins
+from edgebench.codec import Options, from_json, to_json
 from edgebench.compress import cache as kept
 from edgebench.compress import code, methods
 from edgebench.compress.build import Build
@@ -24,7 +25,7 @@ from edgebench.compress.lowering import lower
 from edgebench.compress.timing import Place, cost, measuring
 from edgebench.entries import resolve
 from edgebench.errors import ModelError
-from edgebench.schema import Options, Step, from_json, to_json
+from edgebench.schema import Step
 
 if TYPE_CHECKING:
     from torch import nn

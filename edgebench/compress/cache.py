@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from edgebench import plugins
+from edgebench.codec import Options, canonical
 from edgebench.compress import code
 from edgebench.errors import StoreError
-from edgebench.schema import Artifact, Options, canonical
+from edgebench.schema import Artifact
 
 TOOLS = ("edgebench", "torch", "torch-pruning", "torchao", "onnx", "onnxscript", "onnxruntime", "safetensors", "numpy")
 """What may shape any network; what shapes a runtime's files, its backend says."""

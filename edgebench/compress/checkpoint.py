@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgebench.codec import Options, from_json, to_json
 from edgebench.compress.context import Architecture
 from edgebench.compress.load_model import load_module, parameters, read_safetensors
 from edgebench.errors import ModelError
-from edgebench.schema import ModelSpec, Options, from_json, to_json
+from edgebench.schema import ModelSpec
 
 WEIGHTS, DESCRIPTION = "network.safetensors", "network.json"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgebench.codec import Options
 from edgebench.data import DataSet
-from edgebench.schema import Options
 
 if TYPE_CHECKING:
     from edgebench.compress.timing import Timing

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from edgebench import plugins
+from edgebench.codec import Options, to_json
 from edgebench.errors import EdgebenchError, PlanError, did_you_mean
-from edgebench.schema import Options, Recipe, Step, to_json
+from edgebench.schema import Recipe, Step
 
 GROUP = "edgebench.methods"
 T = TypeVar("T")

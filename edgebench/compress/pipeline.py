@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgebench.codec import Options
 from edgebench.compress import build_file, methods
 from edgebench.compress.build_file import FileBuild
 from edgebench.compress.build_torch import TorchBuild
@@ -15,7 +16,7 @@ from edgebench.compress.training.learning import Learning, check_labelled
 from edgebench.data import DataSet
 from edgebench.entries import resolve
 from edgebench.errors import ModelError
-from edgebench.schema import Artifact, ModelSpec, Options, Recipe
+from edgebench.schema import Artifact, ModelSpec, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from edgebench.codec import Options
 from edgebench.compress import cache as kept
 from edgebench.compress.lowering import lower
 from edgebench.errors import ModelError
-from edgebench.schema import Artifact, Options
+from edgebench.schema import Artifact
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

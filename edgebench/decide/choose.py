@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from edgebench.codec import SCHEMA
 from edgebench.decide import flips, settle
 from edgebench.decide.doubts import NONE, Doubts
 from edgebench.decide.judge import Judged, judge, why
@@ -20,7 +21,6 @@ from edgebench.decide.rows import Figure, Row
 from edgebench.decide.ties import half_width, settled, tie
 from edgebench.errors import EdgebenchError, did_you_mean
 from edgebench.report.text import several
-from edgebench.schema import SCHEMA
 
 EXIT = {"pass": 0, "infeasible": 3, "undecided": 4}
 

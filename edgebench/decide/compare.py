@@ -15,13 +15,14 @@ from dataclasses import replace
 from typing import Any
 
 from edgebench import stats
+from edgebench.codec import SCHEMA
 from edgebench.decide.answers import Right
 from edgebench.decide.comparable import Difference, Side, differences
 from edgebench.decide.versus import Compared, accuracies, exact, memories, ratios
 from edgebench.errors import EdgebenchError
 from edgebench.report.columns import options_text
 from edgebench.report.text import plain
-from edgebench.schema import SCHEMA, Result
+from edgebench.schema import Result
 
 SIGNIFICANT = 0.05
 LIMIT = (

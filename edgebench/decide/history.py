@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from edgebench import environment, stats, store
+from edgebench.codec import SCHEMA, Options
 from edgebench.decide.bounds import ends
 from edgebench.decide.change import LEAST, change_points
 from edgebench.errors import EdgebenchError, StoreError, did_you_mean
 from edgebench.report import text
-from edgebench.schema import SCHEMA, Options, Result, Run
+from edgebench.schema import Result, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from edgebench.backend import Backend
+from edgebench.codec import to_json
 from edgebench.errors import EdgebenchError
 from edgebench.lines import spawn
-from edgebench.schema import Artifact, Availability, DeviceProfile, Job, to_json
+from edgebench.schema import Artifact, Availability, DeviceProfile, Job
 
 Event = Mapping[str, Any]
 

@@ -16,16 +16,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgebench.codec import SCHEMA, Options
 from edgebench.devices import Device, android, cpu
 from edgebench.devices.local import verify
 from edgebench.errors import EdgebenchError
-from edgebench.schema import SCHEMA, Artifact, Availability, Options
+from edgebench.schema import Artifact, Availability
 
 WORKDIR = "/data/local/tmp/edgebench"
 ASK_SECONDS = 30.0
 PUSH_SECONDS = 3600.0
 
-_PROBE = "import edgebench.schema as s, edgebench.campaign, json; print(json.dumps({'schema': s.SCHEMA}))"
+_PROBE = "import edgebench.codec as s, edgebench.campaign, json; print(json.dumps({'schema': s.SCHEMA}))"
 
 
 class AdbError(EdgebenchError):

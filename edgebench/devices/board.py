@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from edgebench.codec import Options
 from edgebench.devices import dump, identity, openssh
 from edgebench.errors import EdgebenchError
-from edgebench.schema import Options
 
 ASK_SECONDS = 30.0
 

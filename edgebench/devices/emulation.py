@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgebench.schema import Measurement, Options, Result
+from edgebench.codec import Options
+from edgebench.schema import Measurement, Result
 
 TRUE_ANYWHERE = {"accuracy", "agreement", "size"}
 """What the network and its file decide; every other figure is the emulator's."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from edgebench.schema import digest
+from edgebench.codec import digest
 
 RUNNER = Path(__file__).parent / "runner"
 MANIFEST = "MANIFEST.json"

@@ -20,13 +20,14 @@ from threading import Timer
 from typing import Any, NoReturn
 
 from edgebench.backend import Backend
+from edgebench.codec import Options, digest, to_json
 from edgebench.devices import Device, Event, board_env, openssh, push
 from edgebench.devices.link import LEASE_SECONDS, LinkLost, RemoteError, Wire, loader
 from edgebench.devices.local import verify
 from edgebench.errors import EdgebenchError
 from edgebench.lines import ChildDied, exit_reason
 from edgebench.measure import pause
-from edgebench.schema import Artifact, Availability, Job, Options, digest, to_json
+from edgebench.schema import Artifact, Availability, Job
 
 WORKDIR = "~/.cache/edgebench"
 """Where files go on a board whose profile names no `workdir`."""

@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+from edgebench.codec import Options
 from edgebench.errors import StoreError, did_you_mean
 from edgebench.imports import benchmark_app, csv_mapping, litert_benchmark, llama_bench, mlperf_tiny, trtexec
 from edgebench.imports.foreign import Imported, Known, Source, refuse
-from edgebench.schema import DeviceProfile, Options, Result, Run
+from edgebench.schema import DeviceProfile, Result, Run
 
 __all__ = ["FORMATS", "Imported", "Known", "read", "run_of"]
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from edgebench.codec import Options
 from edgebench.imports.foreign import Source, figure, loaded, number, precision_in, row
-from edgebench.schema import Cell, Options, Result
+from edgebench.schema import Cell, Result
 
 NAME = "benchmark_app"
 _LINES = {

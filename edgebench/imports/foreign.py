@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from edgebench import stats
+from edgebench.codec import Options
 from edgebench.errors import StoreError
-from edgebench.schema import Cell, Measurement, Options, Result
+from edgebench.schema import Cell, Measurement, Result
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
+from edgebench.codec import Options
 from edgebench.imports.foreign import Source, figure, number, precision_in, row
-from edgebench.schema import Cell, Options, Result
+from edgebench.schema import Cell, Result
 
 NAME = "litert"
 _SUMMARY = re.compile(

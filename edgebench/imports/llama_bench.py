@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Any
 
+from edgebench.codec import Options
 from edgebench.imports.foreign import Source, figure, loaded, number, row
-from edgebench.schema import Cell, Options, Result
+from edgebench.schema import Cell, Result
 
 NAME = "llama-bench"
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from edgebench.schema import Artifact, Result, Run, to_json
+from edgebench.codec import to_json
+from edgebench.schema import Artifact, Result, Run
 
 SUFFIX = ".card.json"
 MEASURED = ("latency", "speedup", "accuracy", "agreement")

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgebench.codec import from_json
 from edgebench.errors import StoreError
 from edgebench.plugins import FLOOR
 from edgebench.report.text import count, plain
-from edgebench.schema import Protocol, Result, Run, from_json
+from edgebench.schema import Protocol, Result, Run
 
 Facts = Mapping[str, Any]
 RANDOM = ("random", "edgebench.given:samples")

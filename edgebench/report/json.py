@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from edgebench.codec import SCHEMA, Options
 from edgebench.report.details import DETAILED, details
 from edgebench.report.sections import sections
 from edgebench.report.table import Row, Table
 from edgebench.report.text import encodable
-from edgebench.schema import SCHEMA, Options
 
 
 def render(table: Table) -> str:

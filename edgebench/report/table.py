@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from edgebench.codec import Options
 from edgebench.devices.emulation import emulator
 from edgebench.errors import MissingRuntime
 from edgebench.metrics.paired import Right
@@ -21,7 +22,7 @@ from edgebench.report.points import Point, point
 from edgebench.report.records import Value, names, records
 from edgebench.report.spread import Spread
 from edgebench.report.text import plain
-from edgebench.schema import Options, Result, Run
+from edgebench.schema import Result, Run
 
 CORE = ("variant", "runtime", "precision", "latency", "status")
 """Printed even where no row has them."""

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edgebench import plan, plugins, toml
+from edgebench import plan_file, plugins, toml
 from edgebench.errors import PlanError, did_you_mean
 from edgebench.plan import Plan
 
@@ -51,8 +51,8 @@ def read(name: str) -> Plan:
 
     known = {kind: plugins.names(f"edgebench.{kind}") for kind in ("backends", "metrics")}
     if name in names():
-        return plan.from_document(toml.read(FOLDER / f"{name}.toml"), check_recipe, ".", known)
+        return plan_file.from_document(toml.read(FOLDER / f"{name}.toml"), check_recipe, ".", known)
     path = Path(name)
     if not path.exists() and path.suffix != ".toml" and "/" not in name:
         raise PlanError(f'There is no suite and no plan file "{name}".', did_you_mean(name, names()))
-    return plan.from_document(toml.read(path), check_recipe, str(path.resolve().parent), known)
+    return plan_file.from_document(toml.read(path), check_recipe, str(path.resolve().parent), known)

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench.backend import Backend
-from edgebench.schema import Artifact, from_json, to_json
+from edgebench.codec import from_json, to_json
+from edgebench.schema import Artifact
 
 TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 2e-2, "bf16": 6e-2, "int8": 0.35}
 """Relative L2 error allowed against the fp32 network, by precision; a right int8 lowering stays far below."""

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebench.schema import Artifact, Options, TensorSpec, to_json
+from edgebench.codec import Options, to_json
+from edgebench.schema import Artifact, TensorSpec
 
 INPUTS = (TensorSpec(name="input", dtype="float32", shape=(None, 8)),)
 OUTPUTS = (TensorSpec(name="output", dtype="float32", shape=(None, 4)),)

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from edgebench import runner
+from edgebench.codec import Options, from_json
 from edgebench.devices import profiles
-from edgebench.schema import QUICK, Artifact, Cell, Job, Options, Result, Work, from_json
+from edgebench.schema import QUICK, Artifact, Cell, Job, Result, Work
 from edgebench.testing import Case
 
 pytest.importorskip("onnxruntime")

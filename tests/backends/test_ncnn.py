@@ -135,14 +135,15 @@ def test_what_is_wrong_with_the_files_is_said_in_ncnns_words(pair: Case, damage:
 
 
 def test_a_plan_that_asks_for_int8_is_told_why_not() -> None:
-    from edgebench import plan as plans
+    from edgebench.plan import Plan
     from edgebench.schema import ModelSpec, Recipe
+    from edgebench.squares import expand
 
-    asked = plans.Plan(
+    asked = Plan(
         name="p", model=ModelSpec(name="m", source="m:m"), data="digits", recipes=(Recipe(name="r"),),
         backends=("ncnn",), precisions=("fp16", "int8"), base="",
     )  # fmt: skip
-    half, int8 = plans.expand(asked, "local", {"ncnn": NcnnBackend()}, lambda recipe: None)
+    half, int8 = expand(asked, "local", {"ncnn": NcnnBackend()}, lambda recipe: None)
     assert (half.lowering, half.skip) == ("ncnn-fp16", "")
     assert int8.skip == (
         "ncnn has no int8: no wheel carries ncnn's quantization tools, ncnn2table and ncnn2int8; it has fp32, fp16."

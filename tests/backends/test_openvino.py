@@ -16,7 +16,8 @@ from edgebench_openvino import OpenVinoBackend
 from edgebench_openvino.settings import _remedy
 
 from edgebench.backend import EdgebenchError, MissingRuntime, ModelError, Session
-from edgebench.schema import Artifact, Options
+from edgebench.codec import Options
+from edgebench.schema import Artifact
 from edgebench.testing import Case
 
 openvino = pytest.importorskip("openvino")

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from edgebench import runner
+from edgebench.codec import Options, from_json
 from edgebench.devices import profiles
-from edgebench.schema import Artifact, Cell, Job, Options, Protocol, Result, Work, from_json
+from edgebench.schema import Artifact, Cell, Job, Protocol, Result, Work
 
 FOLDER = Path(os.environ.get("EDGEBENCH_CACHE", Path.home() / ".cache" / "edgebench")) / "bars"
 RANDOM = Artifact(format="random", path="", sha256="0", size=0, facts=Options(seed=0, count=16))

@@ -14,13 +14,14 @@ from typing import Any
 
 from edgebench import figures, measure, metered
 from edgebench.backend import Feeds, Outputs, Session
+from edgebench.codec import Options
 from edgebench.devices import sensors
 from edgebench.devices.evidence import SliceEvidence
 from edgebench.devices.sensors.meter_csv import MeterCsv
 from edgebench.metrics import Subject
 from edgebench.metrics.energy import Energy
 from edgebench.metrics.latency import Latency
-from edgebench.schema import DEFAULT, Artifact, Cell, Options, TensorSpec, Work
+from edgebench.schema import DEFAULT, Artifact, Cell, TensorSpec, Work
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data/sysfs"))
 import boards

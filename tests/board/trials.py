@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from edgebench import plugins, runner
+from edgebench.codec import Options
 from edgebench.devices import profiles
 from edgebench.devices.ssh import SshDevice
-from edgebench.schema import QUICK, Artifact, Cell, Job, Options, Protocol, Work
+from edgebench.schema import QUICK, Artifact, Cell, Job, Protocol, Work
 from edgebench.testing import fake_artifact
 from tests.board import emulated
 

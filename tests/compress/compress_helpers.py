@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from edgebench.codec import Options
 from edgebench.compress.context import Architecture, Context
 from edgebench.compress.load_model import load_module
 from edgebench.data import DataSet
 from edgebench.data.arrays import from_arrays
-from edgebench.schema import ModelSpec, Options
+from edgebench.schema import ModelSpec
 
 torch.set_num_threads(1)  # as the pipeline does for small networks: more only wait for each other
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from edgebench import suites
+from edgebench.codec import Options
 from edgebench.compress import pipeline
 from edgebench.data import DataSet, load
 from edgebench.errors import DataError
 from edgebench.plan import Plan
-from edgebench.schema import Options, Recipe, Step
+from edgebench.schema import Recipe, Step
 
 VARIABLE = "EDGEBENCH_CIFAR10"
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

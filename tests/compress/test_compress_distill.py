@@ -15,6 +15,7 @@ from compress_helpers import ENTRY, SPEC, context, network, stripes
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from edgebench.codec import Options
 from edgebench.compress import pipeline
 from edgebench.compress.context import Context
 from edgebench.compress.load_model import tensor
@@ -29,7 +30,7 @@ from edgebench.compress.training.pairing import heard_of_all, paired
 from edgebench.compress.training.train import Finetune, Train
 from edgebench.data import Split
 from edgebench.errors import ModelError
-from edgebench.schema import Options, Recipe, Step
+from edgebench.schema import Recipe, Step
 
 SMALL = Options(classes=3, in_channels=1, width=4)
 LAYERED = ("fitnet", "attention", "rkd")

@@ -14,6 +14,7 @@ from compress_helpers import context, network, stripes
 from compress_networks import Encoder, Odd
 from torch import nn
 
+from edgebench.codec import Options
 from edgebench.compress import checkpoint
 from edgebench.compress.context import Architecture
 from edgebench.compress.load_model import macs, parameters, tensor
@@ -22,7 +23,6 @@ from edgebench.compress.pruning import factorize
 from edgebench.compress.pruning.factorize import Factorize, spectra_of
 from edgebench.compress.pruning.prune import Prune
 from edgebench.errors import ModelError, PlanError
-from edgebench.schema import Options
 
 EXAMPLE = tensor(stripes().evaluation.inputs[:4])
 ONE = EXAMPLE[:1]

@@ -10,9 +10,10 @@ from compress_helpers import ENTRY, OPTIONS, SPEC, network, stripes
 from safetensors.torch import save_file
 from torch import nn
 
+from edgebench.codec import Options
 from edgebench.compress.load_model import check_fit, load_module, macs, tensor
 from edgebench.errors import ModelError
-from edgebench.schema import ModelSpec, Options
+from edgebench.schema import ModelSpec
 
 
 def spec(source: str = ENTRY, weights: str | None = None, **options: object) -> ModelSpec:

@@ -14,13 +14,14 @@ from click.testing import CliRunner
 
 from edgebench import toml
 from edgebench.cli import cli
+from edgebench.codec import Options
 from edgebench.compress import methods
 from edgebench.compress.pruning.prune import Prune
 from edgebench.compress.quantization.quantize import Quantize
 from edgebench.compress.training.distill import Distill
 from edgebench.compress.training.train import Finetune, Train
 from edgebench.errors import PlanError
-from edgebench.schema import Options, Recipe, Step
+from edgebench.schema import Recipe, Step
 
 STUDENT = "edgebench.zoo:digits_student"
 
@@ -152,7 +153,8 @@ def test_checking_recipes_imports_no_framework() -> None:
     code = (
         "import sys\n"
         "from edgebench.compress import methods, pipeline\n"
-        "from edgebench.schema import Options, Recipe, Step\n"
+        "from edgebench.codec import Options\n"
+        "from edgebench.schema import Recipe, Step\n"
         "steps = [Step(method='train'), Step(method='prune', options=Options(macs=0.5)), Step(method='quantize')]\n"
         "methods.check_recipe(Recipe(name='r', steps=tuple(steps)))\n"
         "methods.describe()\n"

@@ -14,11 +14,12 @@ import torch
 from compress_helpers import SPEC, context, network, stripes
 from torch import nn
 
+from edgebench.codec import Options
 from edgebench.compress import methods, pipeline
 from edgebench.compress.cache import sha256
 from edgebench.compress.peers.pruner import TorchPruning
 from edgebench.errors import MissingRuntime, ModelError, PlanError
-from edgebench.schema import ModelSpec, Options, Recipe, Step
+from edgebench.schema import ModelSpec, Recipe, Step
 
 QUANTIZERS = ("peer-onnxruntime", "peer-nncf")
 

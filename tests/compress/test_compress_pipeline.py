@@ -15,13 +15,14 @@ from compress_helpers import ENTRY, SPEC, network, stripes
 from torch import nn
 
 from edgebench import plugins
+from edgebench.codec import Options
 from edgebench.compress import cache as kept
 from edgebench.compress import code, methods, pipeline
 from edgebench.compress.load_model import macs, tensor
 from edgebench.compress.lowering import export
 from edgebench.data import Split
 from edgebench.errors import EdgebenchError, ModelError, PlanError, StoreError
-from edgebench.schema import ModelSpec, Options, Recipe, Step
+from edgebench.schema import ModelSpec, Recipe, Step
 
 TRAIN = Step(method="train", options=Options(epochs=2, batch_size=16, lr=0.005))
 PRUNE = Step(method="prune", options=Options(macs=0.5))

@@ -14,12 +14,13 @@ import torch
 from compress_helpers import ENTRY, OPTIONS, context, network, stripes
 from torch import nn
 
+from edgebench.codec import Options
 from edgebench.compress import checkpoint
 from edgebench.compress.context import Architecture
 from edgebench.compress.load_model import load_module, macs, tensor
 from edgebench.compress.pruning.prune import Prune
 from edgebench.errors import ModelError
-from edgebench.schema import ModelSpec, Options
+from edgebench.schema import ModelSpec
 
 EXAMPLE = tensor(stripes().evaluation.inputs[:4])
 

@@ -13,13 +13,14 @@ from compress_helpers import SPEC, context, network, stripes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgebench.codec import Options
 from edgebench.compress import pipeline
 from edgebench.compress.load_model import macs, tensor
 from edgebench.compress.pruning.latency import LEAST, aim
 from edgebench.compress.pruning.prune import Prune
 from edgebench.compress.timing import Place, Timing
 from edgebench.errors import ModelError
-from edgebench.schema import Artifact, Options, Recipe, Step
+from edgebench.schema import Artifact, Recipe, Step
 
 ONE = tensor(stripes().evaluation.inputs[:1])
 WHOLE = macs(network(), ONE)

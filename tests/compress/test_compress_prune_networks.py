@@ -12,13 +12,13 @@ from compress_networks import Odd
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgebench.codec import Options
 from edgebench.compress import checkpoint
 from edgebench.compress.context import Architecture
 from edgebench.compress.load_model import macs, parameters, tensor
 from edgebench.compress.pruning import heads
 from edgebench.compress.pruning.prune import Prune
 from edgebench.errors import ModelError, PlanError
-from edgebench.schema import Options
 
 EXAMPLE = tensor(stripes().evaluation.inputs[:4])
 ONE = EXAMPLE[:1]

@@ -15,6 +15,7 @@ from compress_helpers import SPEC, context, network, stripes
 from compress_networks import Depthwise, Transformer
 from torch import nn
 
+from edgebench.codec import Options
 from edgebench.compress import methods, pipeline
 from edgebench.compress.cache import sha256
 from edgebench.compress.load_model import tensor
@@ -22,7 +23,7 @@ from edgebench.compress.lowering import export, lower
 from edgebench.compress.quantization import calibration
 from edgebench.compress.quantization.quantize import Quantize
 from edgebench.errors import DataError, ModelError, PlanError
-from edgebench.schema import ModelSpec, Options, Recipe, Step
+from edgebench.schema import ModelSpec, Recipe, Step
 
 EXAMPLE = tensor(stripes().evaluation.inputs[:4])
 INPUTS = stripes().evaluation.inputs

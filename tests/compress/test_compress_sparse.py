@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from edgebench.codec import Options
 from edgebench.compress import methods
 from edgebench.compress.load_model import tensor
 from edgebench.compress.pruning import masking, penalties
@@ -23,7 +24,7 @@ from edgebench.compress.pruning.sparsify import Sparsify
 from edgebench.compress.quantization.quantize import Quantize
 from edgebench.compress.training.train import Train
 from edgebench.errors import ModelError, PlanError
-from edgebench.schema import Options, Recipe, Step
+from edgebench.schema import Recipe, Step
 
 ONE = tensor(stripes().evaluation.inputs[:1])
 

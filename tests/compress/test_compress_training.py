@@ -16,6 +16,7 @@ from compress_helpers import SPEC, context, network, stripes
 from safetensors.torch import load_file
 from torch import nn
 
+from edgebench.codec import Options
 from edgebench.compress import pipeline
 from edgebench.compress.context import Context
 from edgebench.compress.load_model import answer, load_weights, macs, tensor
@@ -28,7 +29,7 @@ from edgebench.compress.training.schedule import optimizer, rate
 from edgebench.compress.training.train import Finetune, Train
 from edgebench.data import Split
 from edgebench.errors import DataError, EdgebenchError, ModelError, PlanError
-from edgebench.schema import Options, Recipe, Step
+from edgebench.schema import Recipe, Step
 
 
 def accuracy(model: nn.Module) -> float:
@@ -251,7 +252,8 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from compress_helpers import SPEC, stripes
 from edgebench.compress import pipeline
-from edgebench.schema import Options, Recipe, Step
+from edgebench.codec import Options
+from edgebench.schema import Recipe, Step
 
 def progress(stage, done, total, note):
     if done == 18:

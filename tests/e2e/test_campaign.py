@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from edgebench import lines
+from edgebench.codec import Options, from_json, to_json
 from edgebench.figures import caches
-from edgebench.schema import Artifact, Cell, Job, Options, Protocol, Result, TensorSpec, Work, from_json, to_json
+from edgebench.schema import Artifact, Cell, Job, Protocol, Result, TensorSpec, Work
 from edgebench.testing import fake_artifact
 
 FAST = Protocol(

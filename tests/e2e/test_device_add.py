@@ -14,9 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edgebench.cli.app import cli
+from edgebench.codec import Options
 from edgebench.devices import board, identity, introduce, profiles, survey
 from edgebench.errors import EdgebenchError
-from edgebench.schema import DeviceProfile, Options
+from edgebench.schema import DeviceProfile
 
 sys.path.insert(0, str(Path(__file__).parent))
 from ssh_server import Server

@@ -22,9 +22,10 @@ from typing import Any
 
 import pytest
 
+from edgebench.codec import from_json
 from edgebench.devices.emulation import TRUE_ANYWHERE
 from edgebench.errors import EdgebenchError
-from edgebench.schema import QUICK, Result, from_json
+from edgebench.schema import QUICK, Result
 from edgebench.testing import fake_artifact
 
 sys.path.insert(0, str(Path(__file__).parents[2]))

@@ -12,21 +12,10 @@ from typing import Any
 import pytest
 
 from edgebench import metered, runner, store
+from edgebench.codec import Options, to_json
 from edgebench.devices.sensors.meter_csv import MeterCsv
 from edgebench.errors import DataError
-from edgebench.schema import (
-    DEFAULT,
-    Artifact,
-    Cell,
-    DeviceProfile,
-    Measurement,
-    ModelSpec,
-    Options,
-    Recipe,
-    Result,
-    Run,
-    to_json,
-)
+from edgebench.schema import DEFAULT, Artifact, Cell, DeviceProfile, Measurement, ModelSpec, Recipe, Result, Run
 
 CELL = Cell(model="m", recipe="r", backend="fake", device="d")
 IDLE, LOAD = 2.0, 7.0

@@ -17,9 +17,10 @@ import tomllib
 
 from edgebench import plugins
 from edgebench.cli import cli
+from edgebench.codec import Options
 from edgebench.compress import methods
 from edgebench.devices import profiles
-from edgebench.schema import Care, Options, Step
+from edgebench.schema import Care, Step
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

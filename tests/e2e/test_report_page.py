@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from edgebench import store
+from edgebench.codec import Options
 from edgebench.report import html
 from edgebench.report.spread import spreads
 from edgebench.report.table import Source, build_all
-from edgebench.schema import DeviceProfile, Options
+from edgebench.schema import DeviceProfile
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")

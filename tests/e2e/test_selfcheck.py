@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from edgebench import measure, selfcheck
+from edgebench.codec import Options
 from edgebench.devices import profiles
-from edgebench.schema import QUICK, Cell, Interval, Measurement, Options, Result
+from edgebench.schema import QUICK, Cell, Interval, Measurement, Result
 
 
 def test_it_measures_this_machine() -> None:

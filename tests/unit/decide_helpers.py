@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from edgebench.codec import Options
 from edgebench.decide.comparable import Side
 from edgebench.decide.rows import Figure, Row
-from edgebench.schema import Artifact, Cell, DeviceProfile, Interval, Measurement, Options, Result, Run, Status
+from edgebench.schema import Artifact, Cell, DeviceProfile, Interval, Measurement, Result, Run, Status
 from edgebench.stats import geometric_interval, geometric_mean, wilson
 
 MACHINE = {"cpu_model": "A CPU", "governor": "performance", "isolation": "R2 autogroup -20", "fingerprint": "f" * 64}

@@ -9,9 +9,10 @@ import pytest
 
 from edgebench import entries
 from edgebench.asked import asked_for, shapes_of
+from edgebench.codec import Options
 from edgebench.errors import DataError, PlanError
 from edgebench.plan import Plan
-from edgebench.schema import PROTOCOLS, ModelSpec, Options, Protocol, Recipe
+from edgebench.schema import PROTOCOLS, ModelSpec, Protocol, Recipe
 
 
 def plan(protocol: Protocol) -> Plan:

@@ -6,10 +6,11 @@ import dataclasses
 
 import pytest
 
+from edgebench.codec import Options
 from edgebench.devices import emulation
 from edgebench.devices.runner import hello
 from edgebench.report import columns, spread, table
-from edgebench.schema import Cell, DeviceProfile, Interval, Measurement, Options, Result, Run
+from edgebench.schema import Cell, DeviceProfile, Interval, Measurement, Result, Run
 
 CELL = Cell(model="net", recipe="as given", backend="fake", device="emulated")
 BOUNDS = Interval(low=0.9, high=1.1)

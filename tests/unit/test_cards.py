@@ -6,8 +6,9 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from edgebench.codec import Options
 from edgebench.report.cards import cards, text
-from edgebench.schema import Artifact, Cell, DeviceProfile, Interval, Measurement, Options, Result, Run
+from edgebench.schema import Artifact, Cell, DeviceProfile, Interval, Measurement, Result, Run
 
 TRAIN, PRUNE = {"method": "train", "options": {"epochs": 2, "seed": 3}}, {"method": "prune", "options": {"macs": 0.5}}
 PLAN = Options(

@@ -12,12 +12,13 @@ from decide_helpers import MACHINE, SERIES, accuracy, latency, plain, result, si
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgebench.codec import Options
 from edgebench.decide.answers import Right, percentile_floor, unpaired_difference
 from edgebench.decide.compare import compare
 from edgebench.decide.compare_text import markdown, render, sentence
 from edgebench.decide.versus import accuracies, memories, welch
 from edgebench.errors import EdgebenchError
-from edgebench.schema import Measurement, Options
+from edgebench.schema import Measurement
 from edgebench.stats import percentile_bound
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from decide_helpers import accuracy, known, plain, result, row, run
 
+from edgebench.codec import Options
 from edgebench.decide import choose_text
 from edgebench.decide.answers import Right, answers, tail_floors
 from edgebench.decide.choose import choose
 from edgebench.decide.need import Need, need
 from edgebench.decide.rows import Raw, Row, again, energy_scope, rows
-from edgebench.schema import DeviceProfile, Interval, Measurement, Options, Result
+from edgebench.schema import DeviceProfile, Interval, Measurement, Result
 from edgebench.store import open_run
 
 PUBLISHED = Path(__file__).parents[2] / "results/published/local/quick"

@@ -13,10 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 from edgebench.cli.app import cli
+from edgebench.codec import SCHEMA
 from edgebench.devices import cpu, profiles, survey
 from edgebench.devices.adb import AdbDevice
 from edgebench.errors import EdgebenchError
-from edgebench.schema import SCHEMA, Artifact, DeviceProfile
+from edgebench.schema import Artifact, DeviceProfile
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data/sysfs"))
 import more_boards

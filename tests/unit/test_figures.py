@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from edgebench import figures, stats
+from edgebench.codec import Options
 from edgebench.metrics.latency import Latency, judge, slice_medians, timed
 from edgebench.metrics.sustained import Sustained
-from edgebench.schema import DEFAULT, Artifact, Cell, Options, Result, Work
+from edgebench.schema import DEFAULT, Artifact, Cell, Result, Work
 
 ARTIFACT = Artifact(format="onnx", path="m.onnx", sha256="0", size=1000)
 PROTOCOL = replace(DEFAULT, least_generations=5)

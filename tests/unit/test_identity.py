@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgebench.codec import Options
 from edgebench.devices import board, dump, identity, jetson
 from edgebench.errors import EdgebenchError
 from edgebench.report.facts import facts
-from edgebench.schema import Cell, DeviceProfile, Options, Result, Run
+from edgebench.schema import Cell, DeviceProfile, Result, Run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data/sysfs"))
 import boards

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgebench import imports
+from edgebench.codec import from_json, to_json
 from edgebench.errors import EdgebenchError, StoreError
 from edgebench.imports import csv_mapping
 from edgebench.imports.foreign import Known, Source
-from edgebench.schema import Result, from_json, to_json
+from edgebench.schema import Result
 
 TINY_PERFORMANCE = """\
 00511.250 ulp-mlperf: Performance results for window 2:

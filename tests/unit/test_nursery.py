@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from edgebench import plugins
+from edgebench.codec import Options, to_json
 from edgebench.devices import pages
 from edgebench.lines import Child
 from edgebench.metrics.memory import status
 from edgebench.nursery import Crew, imports_of
-from edgebench.schema import Artifact, Cell, Options, Protocol, Work, to_json
+from edgebench.schema import Artifact, Cell, Protocol, Work
 from edgebench.testing import fake_artifact
 
 RANDOM = Artifact(format="random", path="", sha256="0", size=0, facts=Options(seed=0, count=16))

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgebench import stats
+from edgebench.codec import Options
 from edgebench.metrics.paired import Right, answers, counts, noted
 from edgebench.report import html, json, markdown
 from edgebench.report.sections import sections
@@ -20,7 +21,7 @@ from edgebench.report.sections.ladder import climbed, compared, rungs
 from edgebench.report.sections.lineage import origins
 from edgebench.report.sections.reasons import NONE_FOUND, coverage, reasons
 from edgebench.report.table import Source, Table, build_all
-from edgebench.schema import Artifact, Cell, DeviceProfile, Interval, Measurement, Options, Result, Run
+from edgebench.schema import Artifact, Cell, DeviceProfile, Interval, Measurement, Result, Run
 
 TRAIN = {"method": "train", "options": {"epochs": 2}}
 PRUNE = {"method": "prune", "options": {"macs": 0.5}}

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from edgebench import plan as plans
-from edgebench import plugins, toml
+from edgebench import plan_file, plugins, toml
 from edgebench.backend import Availability, Backend, Session
+from edgebench.codec import Options
 from edgebench.compress.methods import check_recipe
 from edgebench.errors import EdgebenchError, PlanError
-from edgebench.schema import Artifact, ModelSpec, Options, Recipe, Step
+from edgebench.quantities import duration, size
+from edgebench.schema import Artifact, ModelSpec, Recipe, Step
+from edgebench.squares import check_backend_options, expand
 
 GOOD = """
 name = "mine"
@@ -67,7 +70,7 @@ BACKENDS: dict[str, Backend] = {"alpha": Alpha(), "beta": Beta()}
 
 def read(text: str) -> plans.Plan:
     known = {"backends": BACKENDS, "metrics": ("latency",)}
-    return plans.from_document(toml.parse(text, "plan.toml"), check_recipe, ".", known)
+    return plan_file.from_document(toml.parse(text, "plan.toml"), check_recipe, ".", known)
 
 
 def problems(text: str) -> str:
@@ -100,7 +103,7 @@ def test_unknown_backends_and_metrics_are_told_with_all_the_other_mistakes() -> 
 
 
 def test_squares_come_in_the_order_of_the_plan_and_the_impossible_ones_keep_their_reason() -> None:
-    squares = plans.expand(read(GOOD), "local", BACKENDS, own_precision)
+    squares = expand(read(GOOD), "local", BACKENDS, own_precision)
     assert len(squares) == 2 * 2 * 2 * 2
     assert [s.cell.recipe for s in squares] == ["plain"] * 8 + ["pruned"] * 8
     skipped = [s for s in squares if s.skip]
@@ -110,7 +113,7 @@ def test_squares_come_in_the_order_of_the_plan_and_the_impossible_ones_keep_thei
 
 
 def test_int8_of_a_float_recipe_is_the_recipe_with_a_quantize_step() -> None:
-    squares = plans.expand(read(GOOD), "local", BACKENDS, own_precision)
+    squares = expand(read(GOOD), "local", BACKENDS, own_precision)
     made = next(s for s in squares if s.cell.recipe == "pruned" and s.cell.precision == "int8" and not s.skip)
     assert [s.method for s in made.recipe.steps] == ["train", "prune", "quantize"]
     assert made.lowering == "onnx-u8s8"
@@ -124,19 +127,19 @@ def test_a_lowering_is_chosen_for_the_processor_of_the_device() -> None:
             seen.append(options["cpu"])
             return "onnx"
 
-    plans.expand(read(GOOD), "local", {**BACKENDS, "alpha": Choosy()}, own_precision, cpu={"machine": "riscv64"})
+    expand(read(GOOD), "local", {**BACKENDS, "alpha": Choosy()}, own_precision, cpu={"machine": "riscv64"})
     assert seen
     assert all(cpu == {"machine": "riscv64"} for cpu in seen)
 
 
 def test_a_recipe_that_quantizes_is_not_multiplied_by_the_precisions() -> None:
     text = GOOD.replace('name = "plain"', 'name = "plain"\nsteps = [{ method = "quantize" }]')
-    squares = plans.expand(read(text), "local", BACKENDS, own_precision)
+    squares = expand(read(text), "local", BACKENDS, own_precision)
     assert {s.cell.precision for s in squares if s.cell.recipe == "plain"} == {"int8"}
 
 
 def test_the_baseline_is_the_first_variant_on_the_same_runtime_batch_and_threads() -> None:
-    squares = plans.expand(read(GOOD), "local", BACKENDS, own_precision)
+    squares = expand(read(GOOD), "local", BACKENDS, own_precision)
     by_id = {s.cell.id: s.cell for s in squares}
     for square in squares:
         if not square.skip:
@@ -146,7 +149,7 @@ def test_the_baseline_is_the_first_variant_on_the_same_runtime_batch_and_threads
 
 
 def test_a_file_format_that_a_backend_does_not_open_is_a_skipped_square() -> None:
-    squares = plans.expand(read(GOOD), "local", BACKENDS, own_precision, "tflite")
+    squares = expand(read(GOOD), "local", BACKENDS, own_precision, "tflite")
     assert all("does not open tflite" in s.skip for s in squares if s.cell.precision == "fp32")
 
 
@@ -203,9 +206,9 @@ def test_the_command_line_narrows_a_plan() -> None:
 
 
 def test_options_that_a_backend_does_not_have_are_refused() -> None:
-    plans.check_backend_options(read(GOOD), BACKENDS)
+    check_backend_options(read(GOOD), BACKENDS)
     with pytest.raises(PlanError, match=r'no option "hnt".*Did you mean "hint"'):
-        plans.check_backend_options(read(GOOD.replace("hint =", "hnt =")), BACKENDS)
+        check_backend_options(read(GOOD.replace("hint =", "hnt =")), BACKENDS)
 
 
 def test_a_value_that_means_nothing_is_refused_where_the_runtime_need_not_be_there() -> None:
@@ -221,33 +224,33 @@ def test_a_value_that_means_nothing_is_refused_where_the_runtime_need_not_be_the
         made.check({})
         plan = replace(read(GOOD), backend_options=Options({name: options}))
         with pytest.raises(EdgebenchError, match=words):
-            plans.check_backend_options(plan, {name: made})
+            check_backend_options(plan, {name: made})
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5m", 300), ("1.5h", 5400), ("250ms", 0.25)])
 def test_durations(text: str, seconds: float) -> None:
-    assert plans.duration(text) == seconds
+    assert duration(text) == seconds
 
 
 @pytest.mark.parametrize(("text", "count"), [("512 MiB", 1 << 29), ("2GB", 2_000_000_000), ("1.5 kB", 1500)])
 def test_sizes(text: str, count: int) -> None:
-    assert plans.size(text) == count
+    assert size(text) == count
 
 
 @pytest.mark.parametrize("text", ["", "5", "-1 MiB", "0 GB", "3 mb", "2 GiBs"])
 def test_sizes_without_a_right_unit_are_refused(text: str) -> None:
     with pytest.raises(PlanError):
-        plans.size(text)
+        size(text)
 
 
 @pytest.mark.parametrize("text", ["", "5", "m", "-5m", "0s", "5 parsecs"])
 def test_durations_without_a_right_unit_are_refused(text: str) -> None:
     with pytest.raises(PlanError):
-        plans.duration(text)
+        duration(text)
 
 
 def test_a_plan_survives_json() -> None:
-    from edgebench.schema import from_json, to_json
+    from edgebench.codec import from_json, to_json
 
     plan = read(GOOD)
     assert from_json(plans.Plan, to_json(plan)) == plan
@@ -261,7 +264,7 @@ OWN = GOOD.replace(
 
 
 def test_a_recipe_may_bring_a_model_and_data_and_is_compared_within_its_model() -> None:
-    squares = plans.expand(read(OWN), "local", BACKENDS, own_precision)
+    squares = expand(read(OWN), "local", BACKENDS, own_precision)
     recipe = squares[0].recipe
     assert recipe.model == ModelSpec(name="other", source="zoo:other", options=Options(width=2))
     assert recipe.data == {"source": "x.npz"}
@@ -295,7 +298,7 @@ def test_the_backend_says_which_file_an_option_or_a_batch_wants() -> None:
             return f"{precision}-{options.get('int8', 'plain')}@{options['batch']}"
 
     text = GOOD.replace('[backends.beta]\nhint = "f32"', '[backends.alpha]\nint8 = "nncf"')
-    squares = plans.expand(read(text), "local", {**BACKENDS, "alpha": Gamma()}, own_precision)
+    squares = expand(read(text), "local", {**BACKENDS, "alpha": Gamma()}, own_precision)
     assert {s.lowering for s in squares if s.cell.backend == "alpha"} == {
         "fp32-nncf@1", "fp32-nncf@4", "int8-nncf@1", "int8-nncf@4",
     }  # fmt: skip

@@ -15,12 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgebench.codec import Options
 from edgebench.errors import MissingRuntime
 from edgebench.plugins import load
 from edgebench.report import csv, json, markdown
 from edgebench.report.spread import Spread
 from edgebench.report.table import Source, Table, build, build_all
-from edgebench.schema import Cell, DeviceProfile, Interval, Measurement, Options, Result, Run
+from edgebench.schema import Cell, DeviceProfile, Interval, Measurement, Result, Run
 
 PLAN = Options(
     {"name": "quick", "recipes": [{"name": "teacher"}, {"name": "small"}], "backends": ["ort", "ov"], "protocol": {}}

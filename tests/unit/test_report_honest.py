@@ -13,6 +13,7 @@ from test_report import RUN, cell, figure, good
 from test_report_html import result, words
 from test_report_terminal import printed
 
+from edgebench.codec import Options, from_json, to_json
 from edgebench.decide.compare import compare
 from edgebench.decide.compare_text import render
 from edgebench.errors import EdgebenchError, StoreError
@@ -20,7 +21,7 @@ from edgebench.metrics.latency import believed
 from edgebench.report.facts import facts
 from edgebench.report.records import records
 from edgebench.report.table import Source, build, build_all
-from edgebench.schema import Interval, Measurement, Options, Result, from_json, to_json
+from edgebench.schema import Interval, Measurement, Result
 
 
 def wide(recipe: str, seconds: float, half: float, *more: Measurement) -> Result:

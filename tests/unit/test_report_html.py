@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgebench import store
+from edgebench.codec import Options
 from edgebench.report import csv, html, json, markdown
 from edgebench.report.points import Point
 from edgebench.report.sections import sections
@@ -24,7 +25,7 @@ from edgebench.report.sections.drop import difference
 from edgebench.report.sections.front import Spot, marked
 from edgebench.report.spread import LEVELS, spread, spreads
 from edgebench.report.table import Row, Source, Table, build, build_all
-from edgebench.schema import Artifact, Cell, DeviceProfile, Interval, Measurement, Options, Result, Run
+from edgebench.schema import Artifact, Cell, DeviceProfile, Interval, Measurement, Result, Run
 
 PUBLISHED = Path(__file__).parents[2] / "results/published/local/quick"
 RUN = Run(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json as json_reader
 
+from edgebench.codec import Options
 from edgebench.report import html, json, markdown
 from edgebench.report.sections.sensitivity import section, sweeps
 from edgebench.report.table import Table, build
-from edgebench.schema import Artifact, Cell, DeviceProfile, Options, Result, Run
+from edgebench.schema import Artifact, Cell, DeviceProfile, Result, Run
 
 FACTS = {
     "sensitivity": [

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from edgebench.codec import Options
 from edgebench.report import figures, svg
 from edgebench.report.page import draw, letters
 from edgebench.report.page.charts import shapes
 from edgebench.report.page.scatter import tick_time
 from edgebench.report.table import build
-from edgebench.schema import Cell, DeviceProfile, Interval, Measurement, Options, Result, Run
+from edgebench.schema import Cell, DeviceProfile, Interval, Measurement, Result, Run
 
 RUN = Run(
     id="r",

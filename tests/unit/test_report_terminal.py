@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 from test_report import RUN, cell, faster, figure, good, many
 
+from edgebench.codec import Options
 from edgebench.report.table import Table, build
 from edgebench.report.terminal import MOST_ROWS, lines
-from edgebench.schema import Options, Result
+from edgebench.schema import Result
 
 
 def printed(table: Table, width: int) -> str:

@@ -10,10 +10,11 @@ from click.testing import CliRunner
 from test_report_html import RUN, result
 
 from edgebench.cli import cli
+from edgebench.codec import Options
 from edgebench.report import html, text
 from edgebench.report.sections import sections
 from edgebench.report.table import Source, Table, build, build_all
-from edgebench.schema import DeviceProfile, Options, Run
+from edgebench.schema import DeviceProfile, Run
 
 
 def section(table: Table, key: str) -> Any:

@@ -9,22 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgebench.codec import SCHEMA, Options, canonical, from_json, to_json
 from edgebench.errors import StoreError
-from edgebench.schema import (
-    SCHEMA,
-    Cell,
-    Interval,
-    Job,
-    Measurement,
-    Options,
-    Recipe,
-    Result,
-    Run,
-    Step,
-    canonical,
-    from_json,
-    to_json,
-)
+from edgebench.schema import Cell, Interval, Job, Measurement, Recipe, Result, Run, Step
 
 plain = st.recursive(
     st.none()

@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgebench import store
+from edgebench.codec import SCHEMA, Options, to_json
 from edgebench.errors import StoreError
-from edgebench.schema import SCHEMA, Cell, DeviceProfile, Measurement, Options, Result, Run, to_json
+from edgebench.schema import Cell, DeviceProfile, Measurement, Result, Run
 
 RUN = Run(
     id="20261123T193000Z-local", started="20261123T193000Z", versions=Options(edgebench="0.1.0"),
@@ -171,7 +172,8 @@ def test_members_longer_than_a_block_are_read(folder: store.RunFolder) -> None:
 
 def test_a_killed_process_leaves_its_results_and_no_lock(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom edgebench import store\nfrom edgebench.schema import *\n"
+        "import sys\nfrom pathlib import Path\nfrom edgebench import store\n"
+        "from edgebench.codec import from_json\nfrom edgebench.schema import Cell, Result, Run\n"
         "run = from_json(Run, __import__('json').loads(sys.argv[2]))\n"
         "folder = store.create(Path(sys.argv[1]), run)\n"
         "for n in range(10**6):\n"

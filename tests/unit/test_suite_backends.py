@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from edgebench import plan as plans
 from edgebench import plugins, suites
 from edgebench.compress.lowering import lower
-from edgebench.runner import recipe_precision
+from edgebench.preparing import recipe_precision
+from edgebench.squares import expand
 
 
 def test_the_suite_names_every_runtime_three_networks_and_reasons_for_what_is_not_there() -> None:
     plan = suites.read("backends")
     backends = {name: plugins.backend(name) for name in plan.backends}
-    squares = plans.expand(plan, "local", backends, recipe_precision)
+    squares = expand(plan, "local", backends, recipe_precision)
     assert {s.cell.model for s in squares} == {"resnet8", "mobilenet_v2", "vit"}
     assert len({s.cell.id for s in squares}) == len(squares) == 3 * 3 * len(backends)
     for square in squares:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from edgebench.codec import Options, to_json
 from edgebench.compress import values
 from edgebench.compress.context import Context
 from edgebench.errors import ModelError, PlanError, did_you_mean
-from edgebench.schema import ModelSpec, Options, to_json
+from edgebench.schema import ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from edgebench.codec import Options
 from edgebench.compress import values
 from edgebench.compress.context import Context
 from edgebench.errors import PlanError
-from edgebench.schema import Options, Step
+from edgebench.schema import Step
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from edgebench.codec import Options
 from edgebench.compress.context import Context
 from edgebench.compress.training.learning import Learning
 from edgebench.data import DataSet
 from edgebench.errors import PlanError
-from edgebench.schema import ModelSpec, Options
+from edgebench.schema import ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn

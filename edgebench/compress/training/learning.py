@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from edgebench.codec import Options
 from edgebench.compress import values
 from edgebench.compress.context import Context
 from edgebench.compress.methods import from_options
@@ -14,7 +15,6 @@ from edgebench.compress.training import losses
 from edgebench.data import DataSet
 from edgebench.data.augment import Augment
 from edgebench.errors import DataError, ModelError, PlanError
-from edgebench.schema import Options
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from edgebench.codec import canonical, to_json
 from edgebench.compress.cache import writing
 from edgebench.compress.training.average import Average
-from edgebench.schema import canonical, to_json
 
 if TYPE_CHECKING:
     from edgebench.compress.context import Context

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgebench.codec import canonical
 from edgebench.report.sections.base import usable
 from edgebench.report.table import Row, Table
-from edgebench.schema import canonical
 
 LOWERING = {"quantize", "qat", "fp16", "bf16", "half"}
 """Methods whose result has a precision of its own."""

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from edgebench.codec import Options
 from edgebench.compress import values
 from edgebench.errors import PlanError
-from edgebench.schema import Options
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
