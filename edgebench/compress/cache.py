@@ -53,7 +53,7 @@ def key_of(*, by: str | None = None, **parts: Any) -> str:
 
     `by` is the digest of the code that it is made by, where that is not this whole package.
     """
-    everything = {**parts, "tools": dict(tools()), "code": by or code.of_this_package()}
+    everything = {"parts": parts, "tools": dict(tools()), "code": by or code.of_this_package()}
     return hashlib.sha256(canonical(everything).encode()).hexdigest()
 
 
