@@ -1,4 +1,4 @@
-"""The table for a person at a terminal: as many blocks, one below the other, as the width needs.
+"""The table for a person at a terminal: as many blocks, one below the other, as the width needs, and the answer.
 
 A variant is a line of its own above its rows, which leaves the width to figures. Columns that do not fit go into the
 next block, behind the names of the rows. No number is ever cut, and colours only repeat what words say.
@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgebench.report.columns import AXES, NAMES, Entry
+from edgebench.report.sections import answer
 from edgebench.report.table import Row, Table
 from edgebench.report.text import MISSING
 
@@ -24,6 +25,7 @@ FIRST = ("latency", "speedup", "status", "accuracy", "size", "memory_peak")
 """What a person looks for first; the other figures follow in the table's order."""
 STYLES = {"": "", "good": "green", "bad": "red", "doubt": "yellow"}
 GAP = "  "
+MOST_ANSWERS = 4
 MOST_ROWS = 500
 """More than anybody scrolls through; the files have them all."""
 HINT = "± is half of the 95 % interval; p90 and p99 are upper bounds with 99 % confidence; – was not measured, and is not zero."
@@ -34,7 +36,7 @@ def lines(table: Table, width: int) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    left_out = len(table.rows) - MOST_ROWS
+    whole, left_out = table, len(table.rows) - MOST_ROWS
     if left_out > 0:
         table = replace(table, rows=table.rows[:MOST_ROWS])
     layout = _Layout(table, width)
@@ -49,7 +51,25 @@ def lines(table: Table, width: int) -> RenderableType:
     parts.append(Text(HINT if table.rows else "There is no result yet.", style="dim"))
     notes = [(f"[{n}]", note, "") for n, note in enumerate(table.footnotes, start=1)]
     notes += [("[!]", fact.text, "yellow") for fact in table.facts if fact.warning]
-    return Group(*parts, _two_columns(notes))
+    parts.append(_two_columns(notes))
+    if len(whole.rows) > 1:
+        parts += [Text(), _answer(whole)]
+    return Group(*parts)
+
+
+def _answer(table: Table) -> RenderableType:
+    """What to ship and how sure that is, as on the page; of many groups the first few."""
+    from rich.console import Group
+    from rich.text import Text
+
+    found = answer.section(table)
+    ends = [*found.leads, len(found.words)][: MOST_ANSWERS + 1]
+    words = [
+        Text(word, style="bold" if place in found.leads else "") for place, word in enumerate(found.words[: ends[-1]])
+    ]
+    if len(found.leads) > MOST_ANSWERS:
+        words.append(Text("The other answers are in report.html.", style="dim"))
+    return Group(*words)
 
 
 def _facts(table: Table) -> Grid:

@@ -151,11 +151,11 @@ def test_what_changes_the_result_makes_it_anew(work: Work) -> None:
 def test_a_network_whose_code_was_changed_is_made_anew(tmp_path: Path) -> None:
     text = "from torch import nn\n\n\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(144, 3))\n"
     answers = []
-    for name, network in (("before", text), ("after", text.replace("nn.Flatten(),", "nn.Flatten(), nn.ReLU(),"))):
+    for name, written in (("before", text), ("after", text.replace("nn.Flatten(),", "nn.Flatten(), nn.ReLU(),"))):
         work = Work(tmp_path / "cache")
         work.base = tmp_path / name
         work.base.mkdir()
-        (work.base / "a_net_of_mine.py").write_text(network)
+        (work.base / "a_net_of_mine.py").write_text(written)
         made = work(recipe(), spec=ModelSpec(name="mine", source="a_net_of_mine:make"))
         answers.append(arrays(made)["reference"])
     assert not np.array_equal(*answers)

@@ -11,6 +11,7 @@ from rich.console import Console
 from test_report import RUN, cell, faster, figure, good, many
 
 from edgebench.codec import Options
+from edgebench.report.sections import answer
 from edgebench.report.table import Table, build
 from edgebench.report.terminal import MOST_ROWS, lines
 from edgebench.schema import Result
@@ -20,6 +21,11 @@ def printed(table: Table, width: int) -> str:
     out = io.StringIO()
     Console(file=out, width=width, highlight=False).print(lines(table, width))
     return out.getvalue()
+
+
+def printed_table(table: Table, width: int) -> str:
+    """Without the answer, which tells figures again."""
+    return printed(table, width).partition("± is half of")[0]
 
 
 def rich_results() -> list[Result]:
@@ -64,7 +70,7 @@ def test_a_wide_terminal_needs_one_block_and_a_narrow_one_more() -> None:
 
 
 def test_figures_stand_below_one_another() -> None:
-    text = printed(build(RUN, [good("a", "ort", 1.0e-3), good("a", "ov", 9.9e-1)]), 80)
+    text = printed_table(build(RUN, [good("a", "ort", 1.0e-3), good("a", "ov", 9.9e-1)]), 80)
     ends = {line.index("ms") for line in text.splitlines() if " ms" in line}
     assert len(ends) == 1
 
@@ -108,7 +114,7 @@ def test_warnings_and_hint_stand_below() -> None:
 @given(st.lists(st.tuples(st.text(max_size=60), st.text(max_size=60)), max_size=4), st.integers(1, 150))
 def test_any_names_at_any_width(names: list[tuple[str, str]], width: int) -> None:
     table = build(RUN, [good(v, b, 1.234e-3) for v, b in names])
-    assert printed(table, width).count("1.23 ± 0.02 ms") == len(names) or width < 60
+    assert printed_table(table, width).count("1.23 ± 0.02 ms") == len(names) or width < 60
 
 
 def test_more_rows_than_anybody_scrolls_through_are_in_the_files() -> None:
@@ -118,3 +124,10 @@ def test_more_rows_than_anybody_scrolls_through_are_in_the_files() -> None:
     assert f"variant {MOST_ROWS - 1} " in text
     assert f"variant {MOST_ROWS} " not in text
     assert "more rows" not in printed(build(RUN, results[:MOST_ROWS]), 120)
+
+
+def test_the_answer_comes_last_as_it_stands_on_the_page() -> None:
+    table = build(RUN, rich_results())
+    wanted = answer.section(table).words
+    assert " ".join(printed(table, 400).splitlines()[-len(wanted) :]) == " ".join(wanted)
+    assert wanted[0] not in printed(build(RUN, rich_results()[:1]), 400), "there is nothing to choose from one row"
