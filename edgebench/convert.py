@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgebench import plan as plans
 from edgebench import plugins, ready, store
@@ -16,6 +17,9 @@ from edgebench.environment import cache_folder
 from edgebench.errors import DataError, MissingRuntime, ModelError, PlanError, did_you_mean
 from edgebench.making import Progress, quiet
 from edgebench.schema import Artifact, ModelSpec, Recipe, Step, TensorSpec
+
+if TYPE_CHECKING:
+    from edgebench.compress.lowering.lower import Lowering
 
 QUANTIZE = Step(method="quantize")
 
@@ -41,16 +45,15 @@ def convert(
     spec, inputs = _source(source, weights)
     ready.require_makers(source)
     from edgebench.compress import methods, pipeline
-    from edgebench.compress.lowering import lower
     from edgebench.data import load
 
-    how = lower.get(lowering)
+    how = _maker(runtime, lowering)
     if how.needs_torch and not ready.is_entry(source):
         raise PlanError(
             f"{backend} wants a {how.format} file, which is made from the network in torch and not from an ONNX file.",
             f"Give the network as module:callable: edgebench convert my_model:make --to {backend}",
         )
-    target = Path(out) if out else Path(f"{plans.file_name(spec.name)}-{backend}-{precision}.{how.format}")
+    target = Path(out) if out else Path(_name(spec, inputs, backend, precision, how))
     _check_ending(target, how.format, runtime)
     if how.precision == "int8" and not calibration and precision == "int8":
         raise DataError(
@@ -99,6 +102,28 @@ def _lowering(backend: Backend, precision: str) -> str:
             f"{backend.name} has no {precision}{why}.", f"Ask for one that it has: {', '.join(backend.precisions)}."
         )
     return lowering
+
+
+def _maker(backend: Backend, lowering: str) -> Lowering:
+    """What makes the file. A vendor's runtime may want one that only the vendor's own tools make."""
+    from edgebench.compress.lowering import lower
+
+    if lowering.partition("@")[0] in lower.LOWERINGS:
+        return lower.get(lowering)
+    wants = " or ".join(sorted(backend.accepts))
+    raise PlanError(
+        f"{backend.name} wants a {wants} file, and nothing here makes one.",
+        f"Make it with the tools of {backend.name}, and measure it: edgebench bench FILE --backend {backend.name}",
+    )
+
+
+def _name(spec: ModelSpec, inputs: Sequence[TensorSpec], backend: str, precision: str, how: Lowering) -> str:
+    """After the source, the runtime and the precision; a file that is only copied keeps the precision that it has."""
+    if inputs and precision == "fp32":
+        from edgebench.inspect import look
+
+        precision = look(Path(spec.source), "onnx").precision() or precision
+    return f"{plans.file_name(spec.name)}-{backend}-{precision}.{how.format}"
 
 
 def _source(source: str, weights: str) -> tuple[ModelSpec, tuple[TensorSpec, ...]]:

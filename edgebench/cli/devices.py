@@ -29,8 +29,11 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="For a script.")
 def devices(plan: str | None, as_json: bool) -> None:
     """The devices that --device can name: what each is, its runtimes, and what it lacks."""
+    from edgebench import toml
     from edgebench.devices import survey
 
+    if plan:
+        toml.read(Path(plan))  # a plan that is not there has no neighbours
     found = survey.devices(Path(plan).parent if plan else None)
     if as_json:
         say(json.dumps(found, indent=1, sort_keys=True))

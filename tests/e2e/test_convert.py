@@ -55,6 +55,8 @@ def test_an_onnx_file_becomes_int8(
     assert json.loads(done.stdout)["format"] == "onnx"
     found = json.loads(warm("inspect", tmp_path / "out/int8.onnx", "--json").stdout)
     assert (found["int8_layers"], found["layers"]) == (2, 2)
+    assert warm("convert", "out/int8.onnx", "--to", "openvino").returncode == 0
+    assert (tmp_path / "int8-openvino-int8.onnx").exists(), "a copy is named by the precision that it has"
 
 
 def test_a_half_precision_that_is_not_in_the_file_is_told_for_the_measuring(
@@ -135,6 +137,7 @@ def test_what_a_network_prints_is_no_part_of_the_answer(warm: Callable[..., Any]
         (("gone.onnx", "--to", "onnxruntime"), "no file"),
         (("model.tflite", "--to", "litert"), "finished file"),
         ((*INT8, "--calibration", "samples.npz"), "is int8 already"),
+        (("model.onnx", "--to", "fake"), "nothing here makes one"),
     ],
 )
 def test_mistakes_are_two_sentences(

@@ -129,6 +129,12 @@ def test_a_name_that_cannot_be_one_is_refused(name: str, server: Server) -> None
     assert "cannot be the name of a device" in done.exception.problem
 
 
+def test_devices_refuses_a_plan_that_is_not_there(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["devices", "--plan", str(tmp_path / "gone.toml")])
+    assert isinstance(done.exception, EdgebenchError)
+    assert "There is no file" in done.exception.problem
+
+
 def test_devices_asks_the_board_and_says_what_it_is(server: Server) -> None:
     assert add("lab-7", "board").exit_code == 0
     found = next(d for d in survey.devices() if d["name"] == "lab-7")
