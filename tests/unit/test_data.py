@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from edgebench.data import DataSet, Split, load, make
 from edgebench.data.arrays import from_arrays
+from edgebench.data.digits import _written
 from edgebench.data.split import held_out_last, stratified
 from edgebench.errors import DataError, EdgebenchError, PlanError
 
@@ -67,6 +70,18 @@ def test_digits_are_the_same_every_time_and_other_sizes_are_other_data(digits: D
     small = load("digits", {"size": 16}, Path())
     assert small.train.inputs.shape[1:] == (1, 16, 16)
     assert small.sha256 != digits.sha256
+
+
+def test_digits_are_read_without_the_library_that_they_come_with_and_are_its_own() -> None:
+    from sklearn.datasets import load_digits
+
+    theirs = load_digits()
+    assert np.array_equal(_written(), np.column_stack([theirs.data, theirs.target]))
+    code = "import sys; from pathlib import Path; from edgebench.data import load; load('digits', {}, Path())"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print('sklearn' in sys.modules)"], capture_output=True, text=True
+    )
+    assert done.stdout == "False\n", done.stderr
 
 
 @pytest.mark.parametrize(
