@@ -137,7 +137,7 @@ def conclude(
             reserve = _reserve(evidence.get(work.baseline), comparison, protocol)
             found.append(_withheld(speedup, reserve) if reserve else speedup)
         state, why = stats.cell_status(evidence[work.cell.id], protocol.least_generations)
-        swayed = _swayed(len(generations(book, work.cell.id, work.cell.threads, rung)), protocol)
+        swayed = _swayed([*generations(book, work.cell.id, work.cell.threads, rung).values()], protocol)
         if state == "noisy":
             found = [_withheld(m, why) for m in found]
         elif swayed:
@@ -233,6 +233,7 @@ def _evidence(
         clean=clean if all(r.get("sees", "delay") == "delay" for r in own) else None,
         after_clean=sum(g.after_clean for g in judged),
         generations=max(len(usable), comparison.pairs if comparison else 0),
+        measured=len(judged),
         steal=sum(g.steal for g in judged) / len(judged) if judged else 0.0,
         throttled=any(g.throttled for g in judged),
         reached=_width(comparison, usable) <= protocol.withhold_half_width,
@@ -252,10 +253,18 @@ def _reserve(baseline: stats.CellEvidence | None, comparison: Comparison | None,
     return f"its baseline: {why}" if state == "noisy" else ""
 
 
-def _swayed(generations: int, protocol: Protocol) -> str:
-    """Why a cell whose ratio is known, round by round, has no latency to tell: too few generations agreed with themselves."""
+def _swayed(usable: Sequence[Generation], protocol: Protocol) -> str:
+    """Why a cell whose ratio is known, round by round, has no latency to tell.
+
+    Too few generations agreed with themselves, or they disagree so much with one another that the figure says nothing.
+    """
     least = protocol.least_generations
-    return f"it swayed within {least - generations} of {least} generations or more" if generations < least else ""
+    if len(usable) < least:
+        return f"it swayed within {least - len(usable)} of {least} generations or more"
+    low, high = stats.geometric_interval([g.median for g in usable if g.median])
+    if low and high and stats.half_width(low, high) > UNKNOWN:
+        return "its processes disagree so much that it is not known to a factor of two"
+    return ""
 
 
 def _width(comparison: Comparison | None, usable: Sequence[Generation]) -> float:
@@ -299,6 +308,8 @@ def canaries(records: Sequence[Record]) -> dict[str, float]:
     return {name: stats.median(ns) / min(ns) - 1 for name, ns in took.items() if ns and min(ns) > 0}
 
 
+UNKNOWN = 1.0
+"""The relative half-width from which on an interval tells nothing worth a figure: a factor of two up or down."""
 CACHES = 1.03
 """A repeated input that is answered faster than fresh ones by more than this, interval and all, looks like a cache."""
 SURELY = 0.998

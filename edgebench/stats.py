@@ -380,6 +380,8 @@ class CellEvidence:
     after_clean: int = 0
     generations: int
     """Generations that gave usable samples."""
+    measured: int | None = None
+    """Generations that were measured at all, where that is known."""
     steal: float = 0.0
     """Share of the time that the hypervisor took."""
     throttled: bool = False
@@ -397,6 +399,9 @@ def cell_status(e: CellEvidence, least_generations: int = 5) -> tuple[CellStatus
         return "throttled", "the clock was throttled"
     if not e.reached:
         return "noisy", "the interval did not become narrow enough in the time given"
+    if e.measured is not None and e.measured < least_generations:
+        given = f"the time given was enough for {e.measured} of at least {least_generations} generations"
+        return "noisy", f"{given}: give more, with --budget"
     if e.generations < least_generations:
         return "noisy", f"{e.generations} of at least {least_generations} generations gave usable samples"
     if e.steal > 0.01:

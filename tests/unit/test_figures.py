@@ -171,6 +171,23 @@ def test_what_comes_and_goes_beside_both_leaves_their_ratio_and_takes_the_latenc
     assert (latency.value, latency.note) == (None, "noisy: it swayed within 5 of 5 generations or more")
 
 
+def test_a_latency_that_no_two_processes_agree_on_is_withheld_though_its_ratio_is_known() -> None:
+    base, fast = work(), work("fast", work().cell.id)
+
+    def apart(made: Work, scale: float) -> list[dict[str, Any]]:
+        levels = [scale * 1e6 * 5 ** (g % 2) * (1 + g / 1000) for g in range(1, 7)]
+        slices = [[taken([round(level)] * 30) for _ in range(4)] for level in levels]
+        return [record(made, 0), *(record(made, g, *each) for g, each in enumerate(slices, start=1))]
+
+    _, second = conclude({base.cell.id: apart(base, 1.0), fast.cell.id: apart(fast, 0.8)}, base, fast)
+    speedup, latency = second.get("speedup"), second.get("latency")
+    assert speedup is not None
+    assert latency is not None
+    assert speedup.note == "faster"
+    assert latency.value is None
+    assert "not known to a factor of two" in latency.note
+
+
 def test_a_ratio_whose_rounds_disagree_is_none() -> None:
     base, fast = work(), work("fast", work().cell.id)
     records = {base.cell.id: spells(base, 1.0, seed=1), fast.cell.id: spells(fast, 0.8, seed=2)}
@@ -254,7 +271,9 @@ def test_no_p99_under_662_samples_and_no_p90_under_64() -> None:
     few = conclude({made.cell.id: [record(made, 1, taken([1_000_000] * 63))]}, made)[0]
     enough = conclude({made.cell.id: [record(made, 1, taken([1_000_000] * 662))]}, made)[0]
     notes = {m.metric: m.note for m in few.measurements}
-    assert notes["latency_p90"].endswith(("n < 64", "generations gave usable samples"))
+    assert notes["latency_p90"].endswith(
+        "the time given was enough for 1 of at least 5 generations: give more, with --budget"
+    )
     bare = {m.metric: m for m in Latency().figures(made, [record(made, 1, taken([1_000_000] * 63))], PROTOCOL)}
     assert (bare["latency_p90"].value, bare["latency_p90"].note) == (None, "n < 64")
     full = {m.metric: m for m in Latency().figures(made, [record(made, 1, taken([1_000_000] * 662))], PROTOCOL)}
