@@ -50,8 +50,16 @@ def find(name: str, beside: Path | None = None) -> DeviceProfile:
     """The profile of a name. Raises EdgebenchError for an unknown name, and PlanError for a wrong file."""
     known = names(beside)
     if name not in known:
+        if beside is not None:
+            _check_neighbour(beside / f"{name}.toml")
         raise EdgebenchError(f'There is no device "{name}".', did_you_mean(name, known))
     return _merged(name, [SHIPPED / f"{name}.toml", user_folder() / f"{name}.toml", *_beside(beside).get(name, ())])
+
+
+def _check_neighbour(path: Path) -> None:
+    """A file beside the plan that is called as the device, and is no profile for its mistakes. Raises PlanError with them."""
+    if path.is_file() and not {"recipe", "model", "data"} & toml.read(path).data.keys():
+        _read(path)
 
 
 def find_shipped(name: str) -> DeviceProfile:

@@ -162,6 +162,17 @@ def test_a_transport_that_nobody_installed_is_named(config: Path) -> None:
         profiles.resolve("odd")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [('addres = "me@h"\n', 'Did you mean "address"'), ("address = \n", "lab-9.toml:1"), ("[[recipe]]\n", "no device")],
+)
+def test_a_profile_that_is_none_for_its_mistakes_is_told(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "lab-9.toml").write_text(text)
+    with pytest.raises(EdgebenchError) as caught:
+        profiles.resolve("lab-9", beside=tmp_path)
+    assert said in str(caught.value)
+
+
 def test_a_profile_beside_the_plan_counts_for_that_plan_only(config: Path, tmp_path: Path) -> None:
     plans = tmp_path / "plans"
     (plans / "devices").mkdir(parents=True)
