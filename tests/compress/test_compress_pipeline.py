@@ -232,6 +232,16 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         Work(tmp_path / "file" / "cache")(recipe(), "onnx")
 
 
+def test_a_network_without_a_weight_to_train_is_refused_where_a_step_trains(tmp_path: Path) -> None:
+    layers = "nn.Sequential(nn.Flatten(), nn.Linear(144, 3))"
+    text = f"from torch import nn\n\n\ndef make():\n    return {layers}.requires_grad_(False)\n"
+    (tmp_path / "a_frozen_net.py").write_text(text)
+    spec = ModelSpec(name="frozen", source="a_frozen_net:make")
+    pipeline.check(spec, stripes(), base=tmp_path, recipes=[recipe(QUANTIZE)])
+    with pytest.raises(ModelError, match=r"train has nothing to train: .* all of them are frozen"):
+        pipeline.check(spec, stripes(), base=tmp_path, recipes=[recipe(TRAIN)])
+
+
 def test_checking_writes_nothing_and_finds_what_does_not_fit(tmp_path: Path) -> None:
     pipeline.check(SPEC, stripes(), base=tmp_path)
     wrong = replace(SPEC, options=Options(classes=3, in_channels=2, width=4))
