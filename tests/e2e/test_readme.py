@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import tomllib
 
-from edgebench import plugins
+from edgebench import plugins, runner, store
 from edgebench.cli import cli
 from edgebench.codec import Options
 from edgebench.compress import methods
@@ -128,6 +128,12 @@ def test_the_tables_and_pictures_are_those_of_the_published_run(tmp_path: Path) 
     for picture in ("latency.svg", "report.png"):
         assert f"({tables.RUN}/{picture})" in README
         assert (ROOT / tables.RUN / picture).exists()
+
+
+@pytest.mark.parametrize("name", ["backends", "cifar10", "quick"])
+def test_published_figures_follow_from_the_samples_beside_them(name: str) -> None:
+    folder = store.open_run(ROOT / "results/published/local" / name)
+    assert runner.rebuild(folder) == folder.results(), "write them again with scripts/tables"
 
 
 def test_the_tables_of_the_bars_are_those_of_their_files() -> None:
