@@ -16,6 +16,9 @@ def resolve(entry: str, base: Path, error: type[EdgebenchError]) -> Callable[...
     name, _, attribute = entry.partition(":")
     if not name or not attribute:
         raise error(f'"{entry}" is no python entry.', 'Write it as "module:callable".')
+    if "/" in name or name.endswith(".py"):
+        meant = name.removesuffix(".py").rpartition("/")[2]
+        raise error(f'"{entry}" names a file, and an entry names a module.', f'Write it as "{meant}:{attribute}".')
     folder = str(base.resolve())
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -26,9 +29,11 @@ def resolve(entry: str, base: Path, error: type[EdgebenchError]) -> Callable[...
         if isinstance(problem, KeyboardInterrupt):
             raise
         reason = str(problem).rstrip(".") or type(problem).__name__
+        there = base / f"{name.replace('.', '/')}.py"
+        mend = f"Mend {there}" if there.is_file() else f"Put {name}.py into {folder}, or install it"
         raise error(
             f"The python entry {entry} does not import: {type(problem).__name__}: {reason}.",
-            f"Put {name}.py into {folder}, or install it, and try: python -c 'import {name}'",
+            f"{mend}, and try: python -c 'import {name}'",
         ) from problem
     found = getattr(module, attribute, None)
     if not callable(found):

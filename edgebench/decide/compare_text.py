@@ -109,7 +109,7 @@ def _alike(answer: Object) -> Iterator[str]:
         yield "A and B are the same run."
         return
     if answer["comparable"]:
-        yield "The runs are comparable: machine, versions, threads, data, precision and protocol are the same."
+        yield "The runs are comparable: machine, versions, threads, data, precision and kind of protocol are the same."
         return
     yield f"The runs are not comparable without reserve: {count(len(answer['differences']), 'thing differs', 'things differ')}."
     for d in answer["differences"]:

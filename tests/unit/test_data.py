@@ -218,11 +218,16 @@ def test_pickled_arrays_are_not_loaded(tmp_path: Path) -> None:
         ("mine:wrong", "returned a int"),
         ("mine:breaks", "raised KeyError"),
         (":x", "no python entry"),
+        ("./mine.py:make", 'Write it as "mine:make"'),
+        ("torn:make", r"SyntaxError.* Mend \S+torn\.py, and try"),
+        ("needy:make", r"No module named 'nosuch'.* Mend \S+needy\.py, and try"),
     ],
 )
 def test_what_cannot_be_loaded_is_said_in_two_sentences(source: str, match: str, tmp_path: Path) -> None:
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 and no more")
     (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "torn.py").write_text("def make(:")
+    (tmp_path / "needy.py").write_text("import nosuch")
     (tmp_path / "mine.py").write_text("def make(): return {}\ndef wrong(): return 3\ndef breaks(): return {}['gone']\n")
     with pytest.raises(DataError, match=match) as caught:
         load(source, {}, tmp_path)
