@@ -183,7 +183,10 @@ def open_run(path: Path) -> RunFolder:
     except ValueError as error:
         fix = "Restore it from a copy, or measure again with: edgebench run"
         raise StoreError(f"{path / RUN} is damaged: {error}.", fix) from error
-    return RunFolder(path, from_json(Run, data))
+    try:
+        return RunFolder(path, from_json(Run, data))
+    except StoreError as error:
+        raise StoreError(f"{path / RUN}: {error.problem}", error.fix) from error
 
 
 def latest(root: Path) -> Path:

@@ -100,7 +100,7 @@ def _limits(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--evidence",
     metavar="GRADE",
-    help="The least that counts: measured, published, calibrated, transferred, simulated.",
+    help="The least that counts: measured, published, calibrated, transferred, simulated, roofline.",
 )
 @click.option(
     "--minimize",

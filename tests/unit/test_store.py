@@ -328,7 +328,7 @@ def test_a_damaged_run_json(folder: store.RunFolder, text: str) -> None:
 def test_a_newer_schema_is_named(folder: store.RunFolder) -> None:
     data = {**to_json(RUN), "schema": SCHEMA + 1, "what_is_this": 1}
     (folder.path / "run.json").write_text(json.dumps(data))
-    with pytest.raises(StoreError, match=f"schema {SCHEMA + 1}"):
+    with pytest.raises(StoreError, match=rf"run.json: .*schema {SCHEMA + 1}"):
         store.open_run(folder.path)
 
 
