@@ -137,7 +137,8 @@ def conclude(
             reserve = _reserve(evidence.get(work.baseline), comparison, protocol)
             found.append(_withheld(speedup, reserve) if reserve else speedup)
         state, why = stats.cell_status(evidence[work.cell.id], protocol.least_generations)
-        swayed = _swayed([*generations(book, work.cell.id, work.cell.threads, rung).values()], protocol)
+        least = min(protocol.least_generations, evidence[work.cell.id].measured or 0)
+        swayed = _swayed([*generations(book, work.cell.id, work.cell.threads, rung).values()], least)
         if state == "noisy":
             found = [_withheld(m, why) for m in found]
         elif swayed:
@@ -253,12 +254,11 @@ def _reserve(baseline: stats.CellEvidence | None, comparison: Comparison | None,
     return f"its baseline: {why}" if state == "noisy" else ""
 
 
-def _swayed(usable: Sequence[Generation], protocol: Protocol) -> str:
+def _swayed(usable: Sequence[Generation], least: int) -> str:
     """Why a cell whose ratio is known, round by round, has no latency to tell.
 
     Too few generations agreed with themselves, or they disagree so much with one another that the figure says nothing.
     """
-    least = protocol.least_generations
     if len(usable) < least:
         return f"it swayed within {least - len(usable)} of {least} generations or more"
     low, high = stats.geometric_interval([g.median for g in usable if g.median])

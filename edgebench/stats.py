@@ -399,13 +399,16 @@ def cell_status(e: CellEvidence, least_generations: int = 5) -> tuple[CellStatus
         return "throttled", "the clock was throttled"
     if not e.reached:
         return "noisy", "the interval did not become narrow enough in the time given"
-    if e.measured is not None and e.measured < least_generations:
-        given = f"the time given was enough for {e.measured} of at least {least_generations} generations"
-        return "noisy", f"{given}: give more, with --budget"
-    if e.generations < least_generations:
-        return "noisy", f"{e.generations} of at least {least_generations} generations gave usable samples"
     if e.steal > 0.01:
         return "noisy", f"the hypervisor took {e.steal:.1%} of the time"
+    if (
+        e.measured is not None and e.measured < least_generations
+    ):  # an interval from so few is wide, and true all the same
+        given = f"the time given was enough for {e.measured} of at least {least_generations} generations"
+        sound = e.measured >= 2 and e.generations >= e.measured
+        return "unverified" if sound else "noisy", f"{given}: give more, with --budget"
+    if e.generations < least_generations:
+        return "noisy", f"{e.generations} of at least {least_generations} generations gave usable samples"
     if e.generations < 2:
         return "unverified", "one process says nothing of how the next would differ"
     if e.clean is None:

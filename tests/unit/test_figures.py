@@ -372,6 +372,23 @@ def test_a_cell_in_two_blocks_says_so_and_is_paired_within_each() -> None:
     assert speedup.value == pytest.approx(2.0, rel=0.02)
 
 
+def test_fewer_generations_than_asked_for_are_told_as_that_with_their_wide_interval() -> None:
+    base, fast = work(), work("fast", work().cell.id)
+    records = {
+        base.cell.id: campaign(base, 1.0, seed=1, generations=3),
+        fast.cell.id: campaign(fast, 0.5, seed=2, generations=3),
+    }
+    for result in conclude(records, base, fast):
+        assert result.noise["state"] == "unverified"
+        assert result.noise["why"].startswith("the time given was enough for 3 of at least 5 generations")
+        latency = result.get("latency")
+        assert latency is not None
+        assert latency.interval is not None
+    torn = [record(fast, 0), *campaign(fast, 0.5, seed=2, generations=2)[1:], record(fast, 3, taken([10**6], [10**9]))]
+    _, second = conclude({base.cell.id: records[base.cell.id], fast.cell.id: torn}, base, fast)
+    assert second.noise["state"] == "noisy"
+
+
 def test_one_generation_is_unverified_and_its_row_says_that_no_two_ran_beside_the_baseline() -> None:
     base, fast = work(), work("fast", work().cell.id)
     records = {w.cell.id: campaign(w, 1.0, seed=i, generations=1) for i, w in enumerate((base, fast))}
@@ -388,7 +405,7 @@ def test_a_noisy_row_tells_no_sustained_latency_either() -> None:
     made = work()
     windows = [{"at": 5.0 * i, "median_ns": 10**6, "fast_ns": 10**6, "calls": 9} for i in range(6)]
     records = [
-        *campaign(made, 1.0, seed=1, generations=3),
+        *campaign(made, 1.0, seed=1, generations=1),
         record(made, -5, sustained={"seconds": 30, "windows": windows}),
     ]
     book = figures.Book(records)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -131,3 +132,24 @@ def test_the_answer_comes_last_as_it_stands_on_the_page() -> None:
     wanted = answer.section(table).words
     assert " ".join(printed(table, 400).splitlines()[-len(wanted) :]) == " ".join(wanted)
     assert wanted[0] not in printed(build(RUN, rich_results()[:1]), 400), "there is nothing to choose from one row"
+
+
+@pytest.mark.parametrize(
+    ("states", "said"),
+    [
+        (["unverified"] * 3, "Provisionally, as it was measured quickly: ship"),
+        (["valid", "noisy", "noisy"], "Not settled: "),
+        (["valid", "valid", "noisy"], "Ship "),
+        (["valid", "valid", "unverified"], "Ship "),
+    ],
+)
+def test_how_firmly_the_answer_is_given_depends_on_how_many_rows_could_be_told(states: list[str], said: str) -> None:
+    accuracy = figure("accuracy", "1", 0.974, spread=0.011, n=900)
+    found = [
+        replace(
+            good(f"v{i}", "ort", 1e-3 + i * 1e-4, accuracy), noise=Options(state=state), baseline=good("v0").cell.id
+        )
+        for i, state in enumerate(states)
+    ]
+    told = [replace(r, measurements=()) if r.noise["state"] == "noisy" else r for r in found]
+    assert answer.section(build(RUN, told)).words[0].startswith(said)

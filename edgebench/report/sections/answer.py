@@ -74,7 +74,12 @@ class _Answer:
         self.table, self.name, self.drop, self.places = tools.table, tools.name, tools.drop, tools.places
         self.parent = tools.parent
         self.rows = measured or list(rows)
-        valid = [row for row in self.rows if row.result.noise.get("state") in (None, "", "ok", "valid", "repaired")]
+        states = {id(row): row.result.noise.get("state") for row in self.rows}
+        valid = [row for row in self.rows if states[id(row)] in (None, "", "ok", "valid", "repaired")]
+        short = [row for row in self.rows if states[id(row)] == "unverified"]
+        self.hurried = len(short) > len(valid)
+        """Most of the rows had too little time: what they say is said with reserve, as all there is."""
+        valid += short if self.hurried else []
         self.with_accuracy = [row for row in valid if row.accuracy]
         pool = [row for row in self.with_accuracy if self._within(row)] if self.with_accuracy else valid
         self.ordered = sorted(pool, key=_latency)
@@ -98,8 +103,11 @@ class _Answer:
         if not self.settled:
             said = f"not settled: {self.name(best)} comes first with {self._figures(best)}, "
             said += "but its latency is not known to a quarter; measure longer: without --quick, or with --precise."
+        elif len(self.noisy) > len(self.rows):
+            said = f"not settled: {self.name(best)} comes first with {self._figures(best)}, but it had hardly a rival."
         else:
-            first = "provisionally, as it was measured quickly: " if trust(best.run) == "quick" else ""
+            quickly = trust(best.run) == "quick" or self.hurried
+            first = "provisionally, as it was measured quickly: " if quickly else ""
             said = f"{first}ship {self.name(best)}: {self._figures(best)}."
         if _grade(best) != "measured":
             said += " These figures were published by others (†) and not measured here."
