@@ -261,6 +261,8 @@ def _swayed(usable: Sequence[Generation], least: int) -> str:
     """
     if len(usable) < least:
         return f"it swayed within {least - len(usable)} of {least} generations or more"
+    if len(usable) < 2:
+        return ""
     low, high = stats.geometric_interval([g.median for g in usable if g.median])
     if low and high and stats.half_width(low, high) > UNKNOWN:
         return "its processes disagree so much that it is not known to a factor of two"

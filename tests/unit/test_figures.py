@@ -389,6 +389,13 @@ def test_fewer_generations_than_asked_for_are_told_as_that_with_their_wide_inter
     assert second.noise["state"] == "noisy"
 
 
+def test_a_cell_whose_time_never_came_is_told_as_that() -> None:
+    made = work()
+    (result,) = conclude({made.cell.id: [record(made, 0)]}, made)
+    assert result.noise["state"] == "noisy"
+    assert result.noise["why"].startswith("the time given was enough for 0 of at least 5 generations")
+
+
 def test_one_generation_is_unverified_and_its_row_says_that_no_two_ran_beside_the_baseline() -> None:
     base, fast = work(), work("fast", work().cell.id)
     records = {w.cell.id: campaign(w, 1.0, seed=i, generations=1) for i, w in enumerate((base, fast))}
