@@ -152,7 +152,9 @@ def test_the_published_run_has_an_answer() -> None:
     asked = need({"--max-latency-p99": "60us", "--min-accuracy": "97%", "--max-accuracy-drop": "1.5%"})
     answer = choose(rows(folder.run, results, None, raw), asked)
     assert answer["exit_code"] == 0
-    for r in answer["rows"]:
+    known = [r for r in answer["rows"] if r["figures"]["latency"]["value"] is not None]
+    assert len(known) >= 14, "one latency is withheld"
+    for r in known:
         p99 = r["figures"]["latency_p99"]
         assert r["figures"]["latency"]["low"] < p99["low"] <= p99["high"]
     assert choose_text.render(answer, 80).startswith("Ship distilled-int8 on ")
