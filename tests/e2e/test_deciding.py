@@ -36,6 +36,9 @@ def tight(factor: float) -> Change:
 
     def change(result: dict[str, Any]) -> None:
         m = next(m for m in result["measurements"] if m["metric"] == "latency")
+        if "value" not in m:  # one of the fifteen was withheld
+            m["value"] = 4e-5
+            result["noise"]["state"] = "valid"
         m["value"] *= factor
         m["samples"] = [m["value"] * (1 + 0.0005 * i) for i in (-2, -1, 0, 1, 2)]
         m["interval"] = {"low": m["value"] * 0.9985, "high": m["value"] * 1.0015}
@@ -96,13 +99,14 @@ def test_a_choice_in_text_and_in_json(warm: Edgebench) -> None:
     assert done.stdout.startswith("Ship distilled-int8 on openvino, int8: 31.1 µs")
     answer = json.loads(warm(*asked, "--json").stdout)
     assert answer["choice"] == "20261123T213304Z-local:digits/distilled-int8/int8/openvino@local/b1t1"
-    assert answer["counts"] == {"pass": 2, "undecided": 0, "fail": 13}
+    assert answer["counts"] == {"pass": 2, "undecided": 1, "fail": 12}
 
 
 @pytest.mark.parametrize(
     ("limits", "code", "words"),
     [
-        (["--max-latency", "1us"], 3, "No row keeps to the limits: all 15 fail."),
+        (["--max-latency", "1us", "--runtime", "openvino"], 3, "No row keeps to the limits: all 5 fail."),
+        (["--max-latency", "1us"], 4, "no row surely keeps to the limits, and 1 of 15 rows may."),
         (["--max-energy", "1J"], 4, "--metric energy"),
         (["--max-price", "100"], 4, "write the price of the device into its profile"),
         (["--runtime", "torch", "--minimize", "size"], 0, "Ship distilled-int8 on torch, int8: 180 kB"),
