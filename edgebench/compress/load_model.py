@@ -93,7 +93,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
     try:
         with path.open("rb") as file:
-            start = file.read(8)
+            start = file.read(9)
     except OSError as error:
         raise ModelError(f"The weights {path} cannot be read: {error.strerror}.", "Check the path.") from error
     if path.suffix.lower() in (".npz", ".h5", ".onnx"):
@@ -104,7 +104,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     if (
         path.suffix.lower() in PICKLES
         or start[:2] == b"PK"
-        or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05")
+        # A safetensors file begins with the length of its JSON, which may look like a pickle's first bytes.
+        or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05" and start[8:9] != b"{")
     ):
         raise ModelError(
             f"{path.name} is a pickle, which can run any code when it is loaded, so edgebench does not.",

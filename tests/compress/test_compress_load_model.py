@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from edgebench.codec import Options
-from edgebench.compress.load_model import check_fit, load_module, macs, tensor
+from edgebench.compress.load_model import check_fit, load_module, macs, read_safetensors, tensor
 from edgebench.errors import ModelError
 from edgebench.schema import ModelSpec
 
@@ -84,6 +84,13 @@ def test_weights_that_cannot_be_read(content: bytes | None, match: str, tmp_path
         (tmp_path / "w.safetensors").write_bytes(content)
     with pytest.raises(ModelError, match=match):
         load_module(spec(weights="w.safetensors"), tmp_path)
+
+
+@pytest.mark.parametrize("length", [0x280, 0x380, 0x480, 0x580])
+def test_a_header_whose_length_looks_like_a_pickle_is_none(length: int, tmp_path: Path) -> None:
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(length)
+    (tmp_path / "w.safetensors").write_bytes(length.to_bytes(8, "little") + header + bytes(4))
+    assert read_safetensors(tmp_path / "w.safetensors")["w"].tolist() == [0.0]
 
 
 @pytest.mark.parametrize(
