@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgebench.decide import protocols
 from edgebench.report.text import MISSING, plain
 from edgebench.schema import Result, Run
 
@@ -31,11 +32,12 @@ class Difference:
     a: str
     b: str
     where: str = ""
+    care: bool = False
+    """Whether it is of how carefully they were measured: then the figures of one are surer than those of the other."""
 
 
 PLAN = (
     ("edgebench", lambda run: _said(run.versions.get("edgebench"))),
-    ("protocol trust", lambda run: _in(run.plan, "protocol", "trust") or "default"),
     ("data", lambda run: _said(run.plan.get("data"))),
     ("data options", lambda run: _said(run.plan.get("data_options"))),
     ("network", lambda run: _said(_in(run.plan, "model", "source"))),
@@ -57,6 +59,7 @@ EFFECTIVE = (
 def differences(a: Side, b: Side, pairs: Sequence[tuple[Result, Result]]) -> list[Difference]:
     """All that differs, the plans first, then the machines, then what was in force in the pairs. Empty: comparable."""
     found = [_of_runs(what, a, b, read) for what, read in PLAN]
+    found += [Difference(what=what, a=x, b=y, care=True) for what, x, y in protocols.differing(a.run, b.run)]
     found.append(_of_sets("threads", [r.cell.threads for r in a.results], [r.cell.threads for r in b.results]))
     measured = [(x, y) for x, y in pairs if x.status == y.status == "ok"]
     machine = [_of_pairs(what, measured, _environment(key)) for what, key in MACHINE]

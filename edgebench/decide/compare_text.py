@@ -111,8 +111,11 @@ def _alike(answer: Object) -> Iterator[str]:
     if answer["comparable"]:
         yield "The runs are comparable: machine, versions, threads, data, precision and kind of protocol are the same."
         return
-    yield f"The runs are not comparable without reserve: {count(len(answer['differences']), 'thing differs', 'things differ')}."
-    for d in answer["differences"]:
+    found = answer["differences"]
+    unequal = " They were not measured with the same care: their figures are not equally sure."
+    care = unequal if any(d["care"] for d in found) else ""
+    yield f"The runs are not comparable without reserve: {count(len(found), 'thing differs', 'things differ')}.{care}"
+    for d in found:
         where = f" ({d['where']})" if d["where"] else ""
         yield f"  {d['what']}: {d['a']} in A, {d['b']} in B{where}"
 

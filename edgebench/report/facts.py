@@ -120,7 +120,7 @@ def _short(version: str) -> str:
 
 def _protocol(run: Run, results: Sequence[Result], environments: Sequence[Facts]) -> str:
     """As it was carried out: the generations are counted in the results. That of others is not known."""
-    protocol = _asked(run)
+    protocol = protocol_of(run)
     if protocol is None or run.plan.get("imported"):
         return ""
     parts: list[str] = [protocol.trust] if protocol.trust != "default" else []
@@ -142,10 +142,11 @@ def trust(run: Run) -> str:
     return str(protocol.get("trust") or "default") if isinstance(protocol, dict) else "default"
 
 
-def _asked(run: Run) -> Protocol | None:
+def protocol_of(run: Run) -> Protocol | None:
+    """The protocol that a run was asked for; None where another version wrote it and it is not understood."""
     try:
         return from_json(Protocol, run.plan.get("protocol", {}))
-    except StoreError:  # of a plan that another version wrote: its results still stand
+    except StoreError:  # the results still stand
         return None
 
 
@@ -191,7 +192,7 @@ def _cut_off(run: Run, results: Sequence[Result], called: str) -> Iterator[Fact]
 
 
 def _warnings(run: Run, environments: Sequence[Facts]) -> Iterator[Fact]:
-    protocol = _asked(run)
+    protocol = protocol_of(run)
     if protocol and protocol.trust == "quick":
         yield Fact("note", _QUICKLY, warning=True)
     seen = dict.fromkeys(str(w) for e in environments for w in e.get("warnings", ()))

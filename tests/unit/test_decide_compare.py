@@ -12,13 +12,13 @@ from decide_helpers import MACHINE, SERIES, accuracy, latency, plain, result, si
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgebench.codec import Options
+from edgebench.codec import Options, to_json
 from edgebench.decide.answers import Right, percentile_floor, unpaired_difference
 from edgebench.decide.compare import compare
 from edgebench.decide.compare_text import markdown, render, sentence
 from edgebench.decide.versus import accuracies, memories, welch
 from edgebench.errors import EdgebenchError
-from edgebench.schema import Measurement
+from edgebench.schema import PROTOCOLS, Measurement
 from edgebench.stats import percentile_bound
 
 
@@ -182,6 +182,39 @@ def test_what_differs_is_named_with_both_values(change: dict[str, Any], what: st
 def test_plans_that_differ_are_named(plan: dict[str, Any], what: str) -> None:
     answer = compare(side(result()), side(result(), id="two", **plan))
     assert [d["what"] for d in answer["differences"]] == [what]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "told"),
+    [
+        ({"least_generations": 3, "most_generations": 3}, [("generations", "5 to 20", "3")]),
+        ({"slice_seconds": 0.05}, [("slices of a generation", "4 to 8 of 100 ms", "4 to 8 of 50 ms")]),
+        ({"half_width": 0.05}, [("ratios to be known to", "2.0 %", "5.0 %")]),
+        ({"budget_seconds": 60.0}, [("budget", "–", "60 s")]),
+        ({"isolate": False}, [("isolate", "yes", "no")]),
+        ({"seed": 3, "command_timeout": 7.0}, []),
+    ],
+)
+def test_the_numbers_of_the_protocol_are_compared(protocol: dict[str, Any], told: list[tuple[str, str, str]]) -> None:
+    answer = compare(side(result()), side(result(), id="two", protocol=protocol))
+    assert [(d["what"], d["a"], d["b"]) for d in answer["differences"]] == told
+
+
+def test_a_quick_run_beside_a_usual_one_is_told_by_what_it_means() -> None:
+    quick = to_json(PROTOCOLS["quick"])
+    answer = compare(side(result()), side(result(), id="two", protocol=quick))
+    assert [d["what"] for d in answer["differences"]] == [
+        "protocol trust", "generations", "slices of a generation", "ratios to be known to", "warm-up",
+    ]  # fmt: skip
+    text = " ".join(render(answer).split())
+    assert "generations: 5 to 20 in A, 2 in B" in text
+    assert "not equally sure" in text
+    assert "not equally sure" in markdown(answer)
+
+
+def test_of_an_import_no_protocol_is_known() -> None:
+    answer = compare(side(result()), side(result(), id="two", imported={"tool": "x"}))
+    assert [(d["what"], d["a"], d["b"]) for d in answer["differences"]] == [("protocol trust", "default", "–")]
 
 
 def test_other_threads_are_named_and_nothing_is_paired() -> None:
