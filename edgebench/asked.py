@@ -31,8 +31,6 @@ def asked_for(
     **axes: Any,
 ) -> Plan:
     """The plan with what the command line asked for instead. Raises PlanError for what cannot be."""
-    if quick and precise:
-        raise PlanError("--quick and --precise were both asked for.", "Give one of the two.")
     trust = "quick" if quick else "precise" if precise else ""
     plan = _with_options(plans.narrow(plan, **axes), options)
     protocol = _trusted(plan.protocol, trust) if trust else plan.protocol
@@ -61,6 +59,7 @@ def _trusted(own: Protocol, trust: str) -> Protocol:
 def _with_options(plan: Plan, texts: Sequence[str]) -> Plan:
     """The plan with `RUNTIME.KEY=VALUE` texts as options of its backends; a value is TOML's, and else plain text."""
     options = {name: dict(given) for name, given in plan.backend_options.items()}
+    asked: dict[str, str] = {}
     for text in texts:
         place, equals, value = text.partition("=")
         name, _, key = place.partition(".")
@@ -69,6 +68,8 @@ def _with_options(plan: Plan, texts: Sequence[str]) -> Plan:
                 f'"{text}" is not an option of a runtime.',
                 "Write it so: --option openvino.performance_hint=throughput.",
             )
+        if asked.setdefault(place, value) != value:
+            raise PlanError(f"{place} was given more than once, as {asked[place]} and {value}.", "Give it once.")
         options.setdefault(name, {})[key] = toml.value(value)
     return replace(plan, backend_options=Options(options))
 

@@ -13,6 +13,7 @@ from importlib.metadata import version
 import click
 
 from edgebench.cli.screen import say
+from edgebench.cli.verb import Verbs
 from edgebench.errors import EdgebenchError, StoreError
 
 MAIN_EXAMPLES = """
@@ -28,6 +29,7 @@ Exit codes: 0 all cells ok, 1 some cells failed, 2 bad input or interrupted.
 
 
 @click.group(
+    cls=Verbs,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=MAIN_EXAMPLES,

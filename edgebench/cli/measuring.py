@@ -14,6 +14,7 @@ from edgebench.cli.app import cli
 from edgebench.cli.options import axes, measuring
 from edgebench.cli.results import finish, open_run
 from edgebench.cli.screen import count, progress_bars, say, table
+from edgebench.cli.verb import Verb
 
 if TYPE_CHECKING:
     from edgebench.plan import Plan
@@ -40,7 +41,7 @@ Examples:
 """
 
 
-class _WithSuites(click.Command):
+class _WithSuites(Verb):
     """Its help ends with the plans that come with edgebench."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

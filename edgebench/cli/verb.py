@@ -1,0 +1,59 @@
+"""What holds of every verb: an option of one value is given once, and options that answer one question exclude each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from edgebench.errors import EdgebenchError
+
+EXCLUSIVE = (("--markdown", "--json"), ("--quick", "--precise"), ("--from-samples", "--out"))
+
+
+class Verb(click.Command):
+    """A command that refuses what click would let win in silence. Raises EdgebenchError."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:  # as while a shell completes a word
+            self._refuse_second_values(ctx, list(args))
+        rest = super().parse_args(ctx, args)
+        _refuse_together(ctx)
+        return rest
+
+    def _refuse_second_values(self, ctx: click.Context, args: list[str]) -> None:
+        """The line is parsed as if each option could be repeated: then what was given twice is there to be seen."""
+        parser = self.make_parser(ctx)
+        single = [p for p in self.get_params(ctx) if isinstance(p, click.Option) and not (p.multiple or p.is_flag)]
+        for option in single:
+            parser.add_option(option, option.opts, option.name, action="append", nargs=option.nargs)
+        found, _, _ = parser.parse_args(args=args)
+        for option in single:
+            values = list(dict.fromkeys(map(_said, found.get(str(option.name)) or ())))
+            if len(values) > 1:
+                name = max(option.opts, key=len)
+                raise EdgebenchError(f"{name} was given more than once, as {' and '.join(values)}.", "Give it once.")
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else "its default"  # as `--resume` without a value
+
+
+def _refuse_together(ctx: click.Context) -> None:
+    given = {
+        name
+        for parameter in ctx.command.params
+        if ctx.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+        for name in parameter.opts
+    }
+    for one, other in EXCLUSIVE:
+        if {one, other} <= given:
+            raise EdgebenchError(f"{one} and {other} were both asked for.", "Give one of the two.")
+
+
+class Verbs(click.Group):
+    """A group of verbs, and of groups of verbs."""
+
+    command_class = Verb
+    group_class = type
