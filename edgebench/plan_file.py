@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import PurePath as Path
 from typing import Any
 
@@ -57,18 +58,23 @@ RECIPE_KEYS: dict[str, Any] = {"name": str, "steps": list, "model": dict, "data"
 
 
 def from_document(
-    document: Document, check_recipe: Callable[[Recipe], None], base: str, known: Mapping[str, Iterable[str]]
+    document: Document,
+    check_recipe: Callable[[Recipe], None],
+    base: str,
+    known: Mapping[str, Iterable[str]],
+    check_options: Callable[[str, Mapping[str, Any]], None],
 ) -> Plan:
     """Check a parsed plan whole and build it. Raises PlanError with every mistake.
 
     `check_recipe` raises EdgebenchError for steps that no method knows or that cannot follow one another; `known` holds
-    the names of the "backends" and the "metrics" that there are.
+    the names of the "backends" and the "metrics" that there are; `check_options` raises EdgebenchError for options that the
+    backend of that name does not take.
     """
     problems = Problems(document)
     data = document.data
     check_table(document, (), data, TABLES, problems, required=("model", "data", "recipe"))
     model = _table(data, "model")
-    check_table(document, ("model",), model, MODEL_KEYS, problems, required=("source",) if "model" in data else ())
+    check_table(document, ("model",), model, MODEL_KEYS, problems, required=_if_table(data, "model"))
     run = _table(data, "run")
     check_table(document, ("run",), run, RUN_KEYS, problems)
     budget = _table(data, "budget")
@@ -76,10 +82,11 @@ def from_document(
     application = _table(data, "application")
     check_table(document, ("application",), application, APPLICATION_KEYS, problems)
     source = _table(data, "data")
-    if "data" in data:
+    if isinstance(data.get("data"), dict):
         _check_data(source, ("data",), problems)
     recipes = _recipes(document, problems, check_recipe)
     protocol = _protocol(budget, problems)
+    options = _backend_options(_table(data, "backends"), known["backends"], check_options, problems)
     plan = Plan(
         name=str(data.get("name") or Path(document.name).stem),
         model=_model(model),
@@ -87,7 +94,7 @@ def from_document(
         data_options=Options({k: v for k, v in source.items() if k != "source"}),
         recipes=recipes,
         backends=_texts(run, "backends", ("onnxruntime", "openvino"), problems),
-        backend_options=Options(_table(data, "backends")),
+        backend_options=options,
         batches=_counts(run, "batch", problems),
         threads=_counts(run, "threads", problems),
         precisions=_texts(run, "precisions", ("fp32",), problems),
@@ -122,9 +129,51 @@ def _check_names(
             problems.add(at, f'There is no {key.removesuffix("s")} "{name}". {did_you_mean(name, offered(known[key]))}')
 
 
+def _backend_options(
+    tables: Mapping[str, Any],
+    known: Iterable[str],
+    check: Callable[[str, Mapping[str, Any]], None],
+    problems: Problems,
+) -> Options:
+    """The tables [backends.NAME]."""
+    for name, options in tables.items():
+        if not isinstance(options, dict):
+            problems.add(("backends", name), f"the options of a backend are a table: write [backends.{name}].")
+        elif name in known:
+            for key, error in _refused(options, partial(check, name)):
+                problems.add(("backends", name, *key), f"{error.problem} {error.fix}")
+    return Options({name: options for name, options in tables.items() if isinstance(options, dict)})
+
+
+def _refused(
+    options: Mapping[str, Any], check: Callable[[Mapping[str, Any]], None]
+) -> Iterator[tuple[tuple[str, ...], EdgebenchError]]:
+    """All that the check says, each with the one option that it refuses by itself in the same words, or with none."""
+    left = dict(options)
+    while error := _refusal(left, check):
+        key = next((k for k, v in left.items() if str(_refusal({k: v}, check)) == str(error)), None)
+        yield () if key is None else (key,), error
+        if key is None:
+            return
+        del left[key]
+
+
+def _refusal(options: Mapping[str, Any], check: Callable[[Mapping[str, Any]], None]) -> EdgebenchError | None:
+    try:
+        check(options)
+    except EdgebenchError as error:
+        return error
+    return None
+
+
 def _table(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = data.get(key, {})
     return value if isinstance(value, dict) else {}
+
+
+def _if_table(data: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """What a table of a model must have; nothing where it is not there or no table, which is told already."""
+    return ("source",) if isinstance(data.get(key), dict) else ()
 
 
 def _model(table: Mapping[str, Any]) -> ModelSpec:
@@ -152,22 +201,24 @@ def _texts(run: Mapping[str, Any], key: str, default: tuple[str, ...], problems:
             problems.add(("run", key, i), f"{key} holds names in quotes, not {value!r}.")
     if not values:
         problems.add(("run", key), f"{key} is empty: name at least one.")
-    return tuple(dict.fromkeys(str(v) for v in values))
+    return tuple(dict.fromkeys(v for v in values if isinstance(v, str)))
 
 
 def _counts(run: Mapping[str, Any], key: str, problems: Problems) -> tuple[int, ...]:
     values = run.get(key, 1)
+    if type(values) not in (int, list):
+        return ()  # told already, with the types of all keys
     values = values if isinstance(values, list) else [values]
-    for value in values:
+    for i, value in enumerate(values):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            problems.add(("run", key), f"{key} must be a whole number from 1 up, not {value!r}.")
+            problems.add(("run", key, i), f"{key} must be a whole number from 1 up, not {value!r}.")
     if not values:
         problems.add(("run", key), f"{key} is empty: give at least one number.")
     return tuple(dict.fromkeys(v for v in values if isinstance(v, int)))
 
 
 def _recipes(document: Document, problems: Problems, check: Callable[[Recipe], None]) -> tuple[Recipe, ...]:
-    tables = document.data.get("recipe", [])
+    tables = document.data.get("recipe")
     out: list[Recipe] = []
     for i, table in enumerate(tables if isinstance(tables, list) else []):
         at = ("recipe", i)
@@ -181,9 +232,9 @@ def _recipes(document: Document, problems: Problems, check: Callable[[Recipe], N
             model=_model(_table(table, "model")) if "model" in table else None,
             data=Options(_table(table, "data")),
         )
-        if "model" in table:
-            check_table(document, (*at, "model"), _table(table, "model"), MODEL_KEYS, problems, required=("source",))
-        if "data" in table:
+        own = _table(table, "model")
+        check_table(document, (*at, "model"), own, MODEL_KEYS, problems, required=_if_table(table, "model"))
+        if isinstance(table.get("data"), dict):
             _check_data(recipe.data, (*at, "data"), problems)
         if "name" in table and not recipe.name.strip():
             problems.add((*at, "name"), "a recipe needs a name, by which its rows and files are known.")
@@ -191,7 +242,7 @@ def _recipes(document: Document, problems: Problems, check: Callable[[Recipe], N
             problems.add((*at, "name"), f'two recipes are named "{recipe.name}".')
         _check_steps(recipe, at, check, problems)
         out.append(recipe)
-    if not out and "recipe" in document.data:
+    if tables == []:
         problems.add(("recipe",), "there is no recipe: write at least one [[recipe]].")
     return tuple(out)
 
@@ -225,7 +276,8 @@ def _check_steps(
 
 
 def _protocol(budget: Mapping[str, Any], problems: Problems) -> Protocol:
-    trust = str(budget.get("trust", "default"))
+    trust = budget.get("trust", "default")
+    trust = trust if isinstance(trust, str) else "default"
     if trust not in PROTOCOLS:
         problems.add(("budget", "trust"), f'unknown trust "{trust}". {did_you_mean(trust, PROTOCOLS)}')
     protocol = PROTOCOLS.get(trust, DEFAULT)
@@ -245,9 +297,9 @@ def _protocol(budget: Mapping[str, Any], problems: Problems) -> Protocol:
             protocol = replace(protocol, memory_limit=size(budget["memory"]))
         except EdgebenchError as error:
             problems.add(("budget", "memory"), f"{error.problem} {error.fix}")
-    if "generations" in budget:
-        value = budget["generations"]
-        if not isinstance(value, int) or value < 1:
+    value = budget.get("generations")
+    if type(value) is int:
+        if value < 1:
             problems.add(("budget", "generations"), f"generations must be a whole number from 1 up, not {value!r}.")
         else:
             protocol = with_generations(protocol, value)

@@ -97,10 +97,15 @@ def check_backend_options(plan: Plan, backends: Mapping[str, Backend]) -> None:
                     did_you_mean(name, plan.backends),
                 )
             continue
-        for option in options:
-            if option not in backends[name].options:
-                raise PlanError(
-                    f'Backend "{name}" has no option "{option}".',
-                    f"{did_you_mean(option, backends[name].options)} See: edgebench backends {name}",
-                )
-        backends[name].check(options)
+        check_options(backends[name], options)
+
+
+def check_options(backend: Backend, options: Mapping[str, Any]) -> None:
+    """Refuse what this backend does not have, and values that mean nothing to it. Raises EdgebenchError."""
+    for option in options:
+        if option not in backend.options:
+            raise PlanError(
+                f'Backend "{backend.name}" has no option "{option}".',
+                f"{did_you_mean(option, backend.options)} See: edgebench backends {backend.name}",
+            )
+    backend.check(options)

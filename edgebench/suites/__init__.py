@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgebench import plan_file, plugins, toml
-from edgebench.errors import PlanError, did_you_mean
+from edgebench.errors import EdgebenchError, PlanError, did_you_mean
 from edgebench.plan import Plan
+from edgebench.squares import check_options
 
 FOLDER = Path(__file__).parent
 
@@ -51,8 +53,16 @@ def read(name: str) -> Plan:
 
     known = {kind: plugins.names(f"edgebench.{kind}") for kind in ("backends", "metrics")}
     if name in names():
-        return plan_file.from_document(toml.read(FOLDER / f"{name}.toml"), check_recipe, ".", known)
+        return plan_file.from_document(toml.read(FOLDER / f"{name}.toml"), check_recipe, ".", known, _check_options)
     path = Path(name)
     if not path.exists() and path.suffix != ".toml" and "/" not in name:
         raise PlanError(f'There is no suite and no plan file "{name}".', did_you_mean(name, names()))
-    return plan_file.from_document(toml.read(path), check_recipe, str(path.resolve().parent), known)
+    return plan_file.from_document(toml.read(path), check_recipe, str(path.resolve().parent), known, _check_options)
+
+
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    try:
+        backend = plugins.backend(name)
+    except EdgebenchError:
+        return  # one that does not import is told where it is used
+    check_options(backend, options)

@@ -16,7 +16,7 @@ from edgebench.compress.methods import check_recipe
 from edgebench.errors import EdgebenchError, PlanError
 from edgebench.quantities import duration, size
 from edgebench.schema import Artifact, ModelSpec, Recipe, Step
-from edgebench.squares import check_backend_options, expand
+from edgebench.squares import check_backend_options, check_options, expand
 
 GOOD = """
 name = "mine"
@@ -62,15 +62,22 @@ class Alpha(Backend):
 class Beta(Alpha):
     name = "beta"
     precisions = {"fp32": "onnx"}
-    options = {"hint": "a hint"}
+    options = {"hint": "a hint", "full": "all of it"}
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        if options.get("hint", "f32") != "f32":
+            raise EdgebenchError(f"hint cannot be {options['hint']!r}.", "Give f32.")
+        if len(options) > 1:
+            raise EdgebenchError("hint and full do not go together.", "Give one.")
 
 
 BACKENDS: dict[str, Backend] = {"alpha": Alpha(), "beta": Beta()}
 
 
-def read(text: str) -> plans.Plan:
-    known = {"backends": BACKENDS, "metrics": ("latency",)}
-    return plan_file.from_document(toml.parse(text, "plan.toml"), check_recipe, ".", known)
+def read(text: str, backends: Mapping[str, Backend] = BACKENDS) -> plans.Plan:
+    known = {"backends": backends, "metrics": ("latency",)}
+    document = toml.parse(text, "plan.toml")
+    return plan_file.from_document(document, check_recipe, ".", known, lambda name, o: check_options(backends[name], o))
 
 
 def problems(text: str) -> str:
@@ -100,6 +107,48 @@ def test_unknown_backends_and_metrics_are_told_with_all_the_other_mistakes() -> 
     assert 'There is no metric "latncy". Did you mean "latency"?' in said
     assert 'There is no backend "alpa". Did you mean "alpha"?' in said
     assert "batch must be a whole number" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (("threads = 1", 'threads = "1"'), 'plan.toml:13: threads must be a whole number or a list, not "1".'),
+        (("threads = 1", "threads = 1.5"), "plan.toml:13: threads must be a whole number or a list, not 1.5."),
+        (("[1, 4]", "[1,\n0]"), "plan.toml:13: batch must be a whole number from 1 up, not 0."),
+        (('time = "2m"', 'generations = "5"'), 'plan.toml:20: generations must be a whole number, not "5".'),
+        (('time = "2m"', "generations = true"), "plan.toml:20: generations must be a whole number, not true."),
+        (('time = "2m"', "generations = 0"), "plan.toml:20: generations must be a whole number from 1 up, not 0."),
+        (('time = "2m"', "trust = 3"), "plan.toml:20: trust must be text in quotes, not 3."),
+        (('["fp32", "int8"]', "[32]"), "plan.toml:14: precisions holds names in quotes, not 32."),
+        (('[data]\nsource = "digits"', "[data]"), "plan.toml:7: [data] needs a source"),
+        (
+            ('[[recipe]]\nname = "plain"', '[[recipe]]\nname = "plain"\nmodel = "x"'),
+            "plan.toml:24: model must be a table",
+        ),
+        (
+            ('[[recipe]]\nname = "plain"', '[[recipe]]\nname = "plain"\ndata = "x"'),
+            "plan.toml:24: data must be a table",
+        ),
+    ],
+)
+def test_one_mistake_is_told_once(change: tuple[str, str], line: str) -> None:
+    assert change[0] in GOOD
+    said = problems(GOOD.replace(*change))
+    assert said.startswith(line), said
+    assert "mistakes" not in said
+
+
+@pytest.mark.parametrize("key", ["model", "data", "recipe"])
+def test_a_table_that_is_none_is_one_mistake(key: str) -> None:
+    tables = {
+        "model": '[model]\nsource = "m:n"\n',
+        "data": '[data]\nsource = "x"\n',
+        "recipe": '[[recipe]]\nname = "a"\n',
+    }
+    del tables[key]
+    said = problems(f"{key} = 3\n{''.join(tables.values())}")
+    assert said.startswith(f"plan.toml:1: {key} must be ")
+    assert "mistakes" not in said
 
 
 def test_squares_come_in_the_order_of_the_plan_and_the_impossible_ones_keep_their_reason() -> None:
@@ -208,7 +257,26 @@ def test_the_command_line_narrows_a_plan() -> None:
 def test_options_that_a_backend_does_not_have_are_refused() -> None:
     check_backend_options(read(GOOD), BACKENDS)
     with pytest.raises(PlanError, match=r'no option "hnt".*Did you mean "hint"'):
-        check_backend_options(read(GOOD.replace("hint =", "hnt =")), BACKENDS)
+        check_backend_options(replace(read(GOOD), backend_options=Options({"beta": {"hnt": 1}})), BACKENDS)
+
+
+def test_wrong_options_of_backends_are_told_with_their_lines() -> None:
+    """Each with its own, among all the other mistakes; and what is no table at all."""
+    text = GOOD.replace('hint = "f32"', 'hnt = "f32"\nhint = "f13"\n[backends.alpha]\nx = 1').replace(
+        '["fp32", "int8"]', '["fp31"]'
+    )
+    said = problems(text)
+    assert 'plan.toml:17: Backend "beta" has no option "hnt". Did you mean "hint"?' in said
+    assert "plan.toml:18: hint cannot be 'f13'." in said
+    assert 'plan.toml:20: Backend "alpha" has no option "x".' in said
+    assert "has 4 mistakes" in said
+    said = problems(GOOD.replace('[backends.beta]\nhint = "f32"', "[backends]\nbeta = 3"))
+    assert "plan.toml:17: the options of a backend are a table: write [backends.beta]." in said
+
+
+def test_options_that_do_not_go_together_are_told_with_their_table() -> None:
+    said = problems(GOOD.replace('hint = "f32"', 'hint = "f32"\nfull = true'))
+    assert "plan.toml:16: hint and full do not go together." in said
 
 
 def test_a_value_that_means_nothing_is_refused_where_the_runtime_need_not_be_there() -> None:
@@ -298,7 +366,8 @@ def test_the_backend_says_which_file_an_option_or_a_batch_wants() -> None:
             return f"{precision}-{options.get('int8', 'plain')}@{options['batch']}"
 
     text = GOOD.replace('[backends.beta]\nhint = "f32"', '[backends.alpha]\nint8 = "nncf"')
-    squares = expand(read(text), "local", {**BACKENDS, "alpha": Gamma()}, own_precision)
+    backends: dict[str, Backend] = {**BACKENDS, "alpha": Gamma()}
+    squares = expand(read(text, backends), "local", backends, own_precision)
     assert {s.lowering for s in squares if s.cell.backend == "alpha"} == {
         "fp32-nncf@1", "fp32-nncf@4", "int8-nncf@1", "int8-nncf@4",
     }  # fmt: skip
