@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edgebench.codec import Options
@@ -106,6 +106,32 @@ def model_name(source: str) -> str:
 def file_name(text: str) -> str:
     """The text with everything that a file name should not hold turned into dashes."""
     return re.sub(r"[^\w.-]+", "-", text)[:80] or "model"
+
+
+def name_refusal(name: str, others: Iterable[str] = ()) -> str:
+    """Why a recipe cannot be called `name` beside the others, in two sentences: its files are called so. "" where it can."""
+    if not name.strip():
+        return "a recipe needs a name, by which its rows and files are known."
+    if name in others:
+        return f'two recipes are named "{name}".'
+    if "/" in name or "\\" in name or not name.isprintable() or file_name(name)[0] in ".-":
+        fix = "Begin it with a letter or a digit, and use no slash in it"
+        return f"{name!r} cannot be the name of a file, as a recipe's name is. {fix}: {_mended(name)!r}."
+    same = next((other for other in others if file_name(other) == file_name(name)), None)
+    if same is not None:
+        return f'the files of the recipes "{same}" and "{name}" would both be called {file_name(name)}. Rename one.'
+    return ""
+
+
+def _mended(name: str) -> str:
+    return re.sub(r"[^\w.-]+|(?<=-)-+", "-", name).strip(".-") or "my-recipe"
+
+
+def check_names(recipes: Sequence[Recipe]) -> None:
+    """Raise PlanError for a recipe whose name cannot be that of its files."""
+    for i, recipe in enumerate(recipes):
+        if refused := name_refusal(recipe.name, [other.name for other in recipes[:i]]):
+            raise PlanError(refused, "Rename it.")
 
 
 def with_generations(protocol: Protocol, count: int) -> Protocol:

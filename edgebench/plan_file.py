@@ -10,7 +10,7 @@ from typing import Any
 
 from edgebench.codec import Options
 from edgebench.errors import EdgebenchError, did_you_mean
-from edgebench.plan import PRECISIONS, Plan, model_name, with_generations
+from edgebench.plan import PRECISIONS, Plan, model_name, name_refusal, with_generations
 from edgebench.plugins import offered
 from edgebench.quantities import duration, size
 from edgebench.schema import DEFAULT, PROTOCOLS, ModelSpec, Protocol, Recipe, Step
@@ -236,10 +236,8 @@ def _recipes(document: Document, problems: Problems, check: Callable[[Recipe], N
         check_table(document, (*at, "model"), own, MODEL_KEYS, problems, required=_if_table(table, "model"))
         if isinstance(table.get("data"), dict):
             _check_data(recipe.data, (*at, "data"), problems)
-        if "name" in table and not recipe.name.strip():
-            problems.add((*at, "name"), "a recipe needs a name, by which its rows and files are known.")
-        if any(r.name == recipe.name for r in out):
-            problems.add((*at, "name"), f'two recipes are named "{recipe.name}".')
+        if isinstance(table.get("name"), str) and (refused := name_refusal(recipe.name, [r.name for r in out])):
+            problems.add((*at, "name"), refused)
         _check_steps(recipe, at, check, problems)
         out.append(recipe)
     if tables == []:

@@ -16,7 +16,7 @@ from edgebench.codec import Options
 from edgebench.devices import Device
 from edgebench.environment import cache_folder
 from edgebench.errors import MissingRuntime, PlanError, StoreError
-from edgebench.plan import Plan
+from edgebench.plan import Plan, check_names
 from edgebench.schema import Recipe
 from edgebench.squares import Square, check_backend_options, expand
 
@@ -47,6 +47,7 @@ def prepare(plan: Plan, device: Device) -> Prepared:
     """Check everything that the user gave. Raises EdgebenchError; writes nothing."""
     began = measure.monotonic()
     _check_cache()
+    check_names(plan.recipes)
     backends = {name: plugins.backend(name) for name in plan.backends}
     if device.profile.transport == "local":
         fitting.check_threads(plan.threads)

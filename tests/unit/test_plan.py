@@ -138,6 +138,28 @@ def test_one_mistake_is_told_once(change: tuple[str, str], line: str) -> None:
     assert "mistakes" not in said
 
 
+@pytest.mark.parametrize(
+    ("name", "mended"),
+    [("../../half", "half"), ("a/b", "a-b"), ("..", "my-recipe"), (".hidden", "hidden"), ("-v", "v"), ("???", "my-recipe"),
+     ("a\\\\b", "a-b"), ("a\\tb", "a-b")],
+)  # fmt: skip
+def test_a_name_that_cannot_be_a_file_name_is_refused_with_one_that_can(name: str, mended: str) -> None:
+    said = problems(GOOD.replace('"pruned"', f'"{name}"'))
+    assert said.startswith("plan.toml:26: ")
+    assert "cannot be the name of a file" in said
+    assert f"'{mended}'" in said
+    assert "mistakes" not in said
+    plan = read(GOOD)
+    with pytest.raises(PlanError, match="cannot be the name of a file"):
+        plans.check_names((plan.recipes[0], Recipe(name=name.replace("\\\\", "\\").replace("\\t", "\t"))))
+
+
+def test_recipes_whose_files_would_have_one_name_are_refused() -> None:
+    said = problems(GOOD.replace('"pruned"', '"my plain"').replace('"plain"', '"my-plain"'))
+    assert 'the recipes "my-plain" and "my plain" would both be called my-plain. Rename one.' in said
+    read(GOOD.replace('"pruned"', '"half of it, ½"'))
+
+
 @pytest.mark.parametrize("key", ["model", "data", "recipe"])
 def test_a_table_that_is_none_is_one_mistake(key: str) -> None:
     tables = {
