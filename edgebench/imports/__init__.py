@@ -32,6 +32,8 @@ def read(path: Path, form: str | None = None, *, known: Known | None = None, map
     file cannot be read, its format is not known or not told, or nothing in it is a result.
     """
     source = _open(path, known or Known(), tuple(maps))
+    if not path.is_dir() and not source.text.strip():
+        raise StoreError(f"{path} is empty.", "Give the file that the other tool wrote its results to.")
     module = _format(source, form)
     if maps and module is not csv_mapping:
         raise StoreError(

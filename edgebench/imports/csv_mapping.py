@@ -28,7 +28,7 @@ UNITS = {
     "latency": "s", "latency_p90": "s", "latency_p99": "s", "load": "s", "first_inference": "s", "throughput": "1/s",
     "accuracy": "1", "agreement": "1", "size": "B", "memory_peak": "B", "energy": "J",
 }  # fmt: skip
-"""The metrics that are known, and the unit of each. Others may be mapped too, with a unit."""
+"""The metrics that can be imported, and the unit of each."""
 NAMES = {
     "model": ("model", "network", "net"), "variant": ("variant", "recipe"), "runtime": ("runtime", "backend", "framework"),
     "device": ("device", "board", "hardware", "target"), "precision": ("precision", "dtype"),
@@ -63,10 +63,13 @@ def read(source: Source) -> list[Result]:
         raise StoreError(
             f"{source.path} is no CSV: {error}.", "Save it as comma-separated text with a head line."
         ) from error
-    head = [str(name) for name in (lines[0][1] if lines else {}) if name]
+    head = [name for name in reader.fieldnames or () if name]
     columns = _mapped(source, head)
     named = {key: next((n for n in head if n.lower().strip() in known), "") for key, known in NAMES.items()}
-    if lines and not columns:
+    if not lines:
+        fix = "Give the whole file: a head line, and a line for each row of the table."
+        raise StoreError(f"{source.path} has a head line and no row beneath it.", fix)
+    if not columns:
         numeric = next((name for name in head if _numeric(lines[0][1].get(name))), "COLUMN")
         fix = f"Name one, like: --map latency={numeric}:ms."
         raise StoreError(f"No column of {source.path} is known as a metric.", fix)
@@ -117,14 +120,16 @@ def _told(source: Source, words: str, head: list[str]) -> _Column:
     if column not in head:
         raise StoreError(f'{source.path} has no column "{column}".', did_you_mean(column, head))
     suffix = (unit or _split(column)[1]).lower()
-    wanted = UNITS.get(metric)
-    if wanted is None and did_you_mean(metric, UNITS).startswith("Did you mean"):
+    if metric not in UNITS:
         raise StoreError(f'There is no metric "{metric}".', did_you_mean(metric, UNITS))
+    wanted = UNITS[metric]
     if suffix not in FACTORS:
-        fix = f"Add it, like --map {metric}={column}:{'ms' if wanted in (None, 's') else wanted}; {did_you_mean(suffix, FACTORS)}"
+        fix = (
+            f"Add it, like --map {metric}={column}:{'ms' if wanted == 's' else wanted}; {did_you_mean(suffix, FACTORS)}"
+        )
         raise StoreError(f'The unit of the column "{column}" is not known.', fix)
     found, factor = FACTORS[suffix]
-    if wanted and found != wanted:
+    if found != wanted:
         raise StoreError(
             f'"{suffix}" is no unit of {metric}.', f"{metric} is held in {wanted}; name the unit of the column."
         )

@@ -47,6 +47,8 @@ def test_the_head_of_an_import_tells_no_protocol_of_ours_and_no_version_that_is_
         ("latency_ms,accuracy_pct\n5,120\n", [], "more than all answers", "unit of the column"),
         ("latency_ms,top\n5,97\n", ["accuracy=top:1"], "more than all answers", ":%"),
         ("net,mean_ms\na,5\n", ["latancy=mean_ms"], 'no metric "latancy"', 'Did you mean "latency"'),
+        ("net,wer_pct\na,5\n", ["wer=wer_pct"], 'no metric "wer"', "Known: accuracy, "),
+        ("net,mem_kb\na,5\n", ["memory=mem_kb"], 'no metric "memory"', 'Did you mean "memory_peak"'),
         ("net,board,took\na,x,5\n", [], "No column", "--map latency=took:ms"),
     ],
 )
@@ -125,7 +127,7 @@ def test_a_choice_by_energy_counts_that_of_a_submission(tmp_path: Path) -> None:
 def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
     path = written(tmp_path, "model,latency_ms,latency_p90,note,wer\nnet,5,6,x,7\n")
     assert imports.read(path).unread == ("latency_p90", "note", "wer")
-    assert imports.read(path, maps=["latency_p90=latency_p90:ms", "wer=wer:%"]).unread == ("note",)
+    assert imports.read(path, maps=["latency_p90=latency_p90:ms"]).unread == ("note", "wer")
     done = CliRunner().invoke(cli, ["import", str(path), "--out", str(tmp_path / "out")])
     assert "Not read: the columns latency_p90, note and wer" in done.output
     assert "--map METRIC=COLUMN:UNIT" in done.output
