@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,12 @@ def recipe_precision(recipe: Recipe) -> str | None:
     return next((p for p in reversed(found) if p), None)
 
 
+def planned(plan: Plan, device: Device, cpu: Mapping[str, Any] | None = None) -> tuple[Square, ...]:
+    """The squares of a plan: no runtime, network or device is touched. `cpu`: what the device says of its processor."""
+    backends = {name: plugins.backend(name) for name in plan.backends}
+    return expand(plan, device.profile.name, backends, recipe_precision, ready.file_format(plan), cpu)
+
+
 def prepare(plan: Plan, device: Device) -> Prepared:
     """Check everything that the user gave. Raises EdgebenchError; writes nothing."""
     began = measure.monotonic()
@@ -58,12 +63,10 @@ def prepare(plan: Plan, device: Device) -> Prepared:
     for name in plan.metrics:  # an unknown one is refused now
         plugins.load("edgebench.metrics", name)
     plan = _with_application(plan, device)
-    form = ready.file_format(plan)
-    squares = partial(expand, plan, device.profile.name, backends, recipe_precision, form)
-    squares()  # what is wrong with the axes is said before the device is touched
+    planned(plan, device)  # what is wrong with the axes is said before the device is touched
     data: Any = None
     own: dict[str, Any] = {}
-    if form:
+    if ready.file_format(plan):
         ready.check_file(Path(plan.base, plan.model.source))
         data = given.read(plan)
     else:
@@ -73,7 +76,8 @@ def prepare(plan: Plan, device: Device) -> Prepared:
         fitting.check_batches(data.evaluation.inputs[0].nbytes, plan.batches)
         own = _check_networks(plan, data)
     device.furnish(backends, cache_folder())
-    return Prepared(plan=plan, device=device, squares=squares(device.processor()), data=data, own_data=own, began=began)
+    squares = planned(plan, device, device.processor())
+    return Prepared(plan=plan, device=device, squares=squares, data=data, own_data=own, began=began)
 
 
 def _check_networks(plan: Plan, data: Any) -> dict[str, Any]:

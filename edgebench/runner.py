@@ -6,6 +6,7 @@ whatever happens becomes a row, and what was measured is on disk at once.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from edgebench.errors import EdgebenchError, Interrupted, StoreError
 from edgebench.lines import ChildDied
 from edgebench.making import Progress, quiet
 from edgebench.plan import Plan
-from edgebench.preparing import Prepared, prepare
+from edgebench.preparing import Prepared, planned, prepare
 from edgebench.schema import Artifact, Job, Result, Run, Work
 from edgebench.store import RunFolder
 
@@ -47,8 +48,11 @@ def run(prepared: Prepared, *, root: Path, progress: Progress = quiet) -> RunFol
 
 
 def resume(folder: RunFolder, device: Device, progress: Progress = quiet) -> RunFolder:
-    """Go on with a run that was cut off: cells with a result are not touched again."""
-    prepared = prepare(from_json(Plan, dict(folder.run.plan)), device)
+    """Go on with a run that was cut off: cells with a result are not touched again. One that is whole costs no preparing."""
+    plan = from_json(Plan, dict(folder.run.plan))
+    if {square.cell.id for square in planned(plan, device)} <= {r.cell.id for r in folder.results()}:
+        return folder
+    prepared = prepare(plan, device)
     return fill(folder, prepared, progress)
 
 
@@ -65,7 +69,7 @@ def fill(folder: RunFolder, prepared: Prepared, progress: Progress) -> RunFolder
     except KeyboardInterrupt:
         raise Interrupted(
             f"Interrupted: {len(folder.results())} of {len(prepared.squares)} cells are measured and kept in {folder.path}.",
-            f"Go on with: edgebench run --resume {folder.path}",
+            f"Go on with: edgebench run --resume {shlex.quote(str(folder.path))}",
         ) from None
     finally:
         folder.close()
@@ -94,7 +98,7 @@ def _measure(folder: RunFolder, prepared: Prepared, works: Sequence[Work], progr
         last_words = death.stderr.splitlines()[-1:]
         raise EdgebenchError(
             " ".join([f"The campaign on {device.profile.name} {death.reason}.", *last_words]),
-            f"What was measured is kept; go on with: edgebench run --resume {folder.path}",
+            f"What was measured is kept; go on with: edgebench run --resume {shlex.quote(str(folder.path))}",
         ) from death
 
 

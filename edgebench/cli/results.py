@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgebench.cli.screen import console, say
-from edgebench.errors import StoreError
+from edgebench.errors import Interrupted, StoreError
 
 if TYPE_CHECKING:
     from edgebench.report.table import Source, Table
@@ -137,6 +137,17 @@ def rendered(table: Table) -> Iterator[tuple[str, str]]:
 
 
 def finish(folder: RunFolder, as_json: bool) -> None:
+    """The tables of a run that has ended, and the exit code. Raises Interrupted on Ctrl-C: its results are all on disk."""
+    try:
+        _finish(folder, as_json)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"Interrupted, after everything was measured and kept in {folder.path}.",
+            f"For its tables: edgebench report {shlex.quote(str(folder.path))}",
+        ) from None
+
+
+def _finish(folder: RunFolder, as_json: bool) -> None:
     from edgebench import plugins
 
     table, kept = tabled(folder)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from edgebench import store
+from edgebench import runner, store
 from edgebench.cli import cli
+from edgebench.cli.app import main
 from edgebench.cli.results import finish
-from edgebench.errors import EdgebenchError
+from edgebench.devices import profiles
+from edgebench.errors import EdgebenchError, Interrupted
+from edgebench.plan import Plan
 
 PUBLISHED = Path(__file__).parents[2] / "results/published/local/quick"
 SAMPLES = [{"latencyMs": 1.2}, {"latencyMs": 1.3}, {"latencyMs": 1.25}]
@@ -34,6 +39,54 @@ def run(tmp_path: Path) -> Path:
     for name in ("run.json", "results.jsonl"):
         shutil.copy(PUBLISHED / name, folder)
     return folder
+
+
+def test_a_whole_run_goes_on_with_nothing_and_imports_no_framework(run: Path) -> None:
+    """Its results are held against its plan; nothing is trained, lowered or tried to see that."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from edgebench import runner, store; from edgebench.devices import profiles\n"
+        "runner.resume(store.open_run(Path(sys.argv[1])), profiles.resolve('local'))\n"
+        "print(sorted({'torch', 'onnx', 'onnxruntime', 'openvino', 'sklearn'} & set(sys.modules)))"
+    )
+    before = (run / "results.jsonl").read_bytes()
+    done = subprocess.run([sys.executable, "-c", code, str(run)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
+    assert (run / "results.jsonl").read_bytes() == before
+
+
+def test_a_run_that_lacks_a_row_is_prepared_whole(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (run / "results.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "results.jsonl").write_bytes(b"".join(lines[:-1]))
+    asked: list[Plan] = []
+    monkeypatch.setattr(runner, "prepare", lambda plan, device: asked.append(plan))
+    monkeypatch.setattr(runner, "fill", lambda folder, prepared, progress: folder)
+    runner.resume(store.open_run(run), profiles.resolve("local"))
+    assert [plan.name for plan in asked] == ["quick"]
+
+
+def test_ctrl_c_while_the_tables_are_made_names_the_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(folder: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgebench.cli.results.tabled", stopped)
+    with pytest.raises(Interrupted) as caught:
+        call("run", "--resume", run)
+    assert caught.value.fix == f"For its tables: edgebench report {run}"
+    assert str(run) in caught.value.problem
+
+
+def test_ctrl_c_before_a_run_began_names_no_other_run(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgebench.preparing.prepare", stopped)
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--results", str(run.parent)])
+    assert ended.value.code == 2
+    assert "--resume" not in capsys.readouterr().err
 
 
 def test_twice_the_same_bytes(run: Path) -> None:
