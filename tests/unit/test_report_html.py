@@ -22,6 +22,7 @@ from edgebench.report import csv, html, json, markdown
 from edgebench.report.points import Point
 from edgebench.report.sections import sections
 from edgebench.report.sections.drop import difference
+from edgebench.report.sections.drop import points as below
 from edgebench.report.sections.front import Spot, marked
 from edgebench.report.spread import LEVELS, spread, spreads
 from edgebench.report.table import Row, Source, Table, build, build_all
@@ -151,6 +152,17 @@ def test_the_answer_is_the_fastest_row_within_a_point_and_names_ties() -> None:
     assert "A tie: its latency cannot be told from that of tie on ort" in said
     assert "Faster but not chosen: fast on ort (10.0 points below its fp32 parent)" in said
     assert "Not yet sure of the accuracy" in said
+
+
+def test_as_accurate_as_its_parent_is_said_of_what_is_known_only() -> None:
+    """A row that answers as its parent on a few samples is not yet sure: the answer does not say both."""
+    assert below(Point(value=0.0, low=-0.02, high=0.02)) == "0.0 points from"
+    assert below(Point(value=0.0, low=-0.02, high=0.009)) == "as accurate as"
+    table = build(RUN, [result("a"), result("b", latency=0.5e-3, speedup=(2.0, "faster"))])
+    told = words(table, "answer")
+    assert "0.0 points from its fp32 parent" in told
+    assert "Not yet sure of the accuracy" in told
+    assert "as accurate as" not in told
 
 
 def test_a_published_row_is_marked_and_never_beats_a_measured_one() -> None:

@@ -65,10 +65,10 @@ def difference(parent: Point | None, own: Point | None) -> Point | None:
 
 
 def points(drop: Point) -> str:
-    """`0.4 points below` or `0.2 points above`; a drop of nothing is `as accurate as`."""
+    """`0.4 points below` or `0.2 points above`; of a drop of nothing `as accurate as`, if it is known to a point."""
     size = f"{abs(100 * drop.value):.1f}"
     if float(size) == 0:
-        return "as accurate as"
+        return "as accurate as" if drop.high <= ALLOWED else "0.0 points from"
     return f"{size} points {'below' if drop.value > 0 else 'above'}"
 
 
