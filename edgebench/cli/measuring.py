@@ -209,6 +209,8 @@ def compress(plan: str, out: str, as_json: bool, **asked: Any) -> None:
 
 
 def _show_files(made: Sequence[Mapping[str, Any]], refused: Sequence[Mapping[str, str]]) -> None:
+    from edgebench.report.text import file_size
+
     table(
         ("recipe", "lowering", "file", "size", "MACs", "parameters"),
         [
@@ -216,7 +218,7 @@ def _show_files(made: Sequence[Mapping[str, Any]], refused: Sequence[Mapping[str
                 m["recipe"],
                 m["lowering"],
                 m["path"],
-                f"{m['size'] / 1000:.1f} kB",
+                file_size(m["size"]),
                 count(m["facts"].get("macs")),
                 count(m["facts"].get("parameters")),
             ]

@@ -69,4 +69,4 @@ def _unknown_unit(where: str, text: str, unit: str, kind: Kind) -> EdgebenchErro
         return EdgebenchError(f'{where}"{text}" has a unit.', f"Write {name} as a plain number, like {example}.")
     same = [u for u in known if u.lower() == unit.lower()]
     hint = f'Did you mean "{same[0]}"?' if same else did_you_mean(unit, known)
-    return EdgebenchError(f'{where}"{unit}" in "{text}" is no unit of {name.split(" ", 1)[1]}.', hint)
+    return EdgebenchError(f'{where}"{unit}" in "{text}" is no unit of {kind}.', hint)

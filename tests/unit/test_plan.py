@@ -333,6 +333,15 @@ def test_sizes_without_a_right_unit_are_refused(text: str) -> None:
         size(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"), [("3 mb", '"3 MB"'), ("500KB", '"500kB"'), ("0 GB", "512 MiB"), ("5", "512 MiB")]
+)
+def test_a_size_in_other_letters_is_told_the_right_ones(text: str, hint: str) -> None:
+    with pytest.raises(PlanError) as refused:
+        size(text)
+    assert hint in refused.value.fix
+
+
 @pytest.mark.parametrize("text", ["", "5", "m", "-5m", "0s", "5 parsecs"])
 def test_durations_without_a_right_unit_are_refused(text: str) -> None:
     with pytest.raises(PlanError):
