@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import operator
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -100,27 +99,23 @@ def _row(table: Table, row: Row, run: int, environment: int) -> dict[str, Any]:
     return {"id": row.result.cell.id, **found, **more}
 
 
-def _tree(record: Any) -> dict[str, Any]:
+def _tree(record: Any) -> Any:
     """A record as a dict of its fields, and so are the records and lists of records in it."""
     kind: Any = type(record)
-    names, read, nested = _reader(kind)
-    out = dict(zip(names, read(record), strict=True)) if len(names) > 1 else {n: getattr(record, n) for n in names}
-    for name in nested:
-        item = out[name]
-        if type(item) is tuple:
-            out[name] = [_tree(part) for part in item]
-        elif item is not None:
-            out[name] = _tree(item)
-    return out
+    return _reader(kind)(record)
 
 
 @cache
-def _reader(kind: Any) -> tuple[tuple[str, ...], Callable[[Any], Any], tuple[str, ...]]:
-    """A record's fields, what reads them all, and those that may hold records: once for each kind, as there are millions."""
-    names = tuple(f.name for f in dataclasses.fields(kind))
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """What makes a dict of a record, written out for its kind as one expression: it runs some hundred thousand times a report."""
     hints = typing.get_type_hints(kind)
-    nested = tuple(name for name in names if any(dataclasses.is_dataclass(part) for part in _parts(hints[name])))
-    return names, operator.attrgetter(*names) if names else lambda _: (), nested
+    shown = {f.name: f"record.{f.name}" for f in dataclasses.fields(kind)}
+    for name, own in shown.items():
+        if any(dataclasses.is_dataclass(part) for part in _parts(hints[name])):
+            many = typing.get_origin(hints[name]) is tuple
+            shown[name] = f"[tree(part) for part in {own}]" if many else f"None if {own} is None else tree({own})"
+    pairs = ", ".join(f"{name!r}: {value}" for name, value in shown.items())
+    return typing.cast("Callable[[Any], Any]", eval(f"lambda record: {{{pairs}}}", {"tree": _tree}))
 
 
 def _parts(hint: Any) -> Iterator[Any]:

@@ -51,9 +51,10 @@ def _record(run: str, result: Result, metrics: Sequence[tuple[str, str]], with_i
 
 
 @cache
-def column(metric: str, unit: str) -> str:
-    """`latency` in `s` -> latency_s; a share or a ratio has its bare name."""
-    return re.sub(r"\W+", "_", metric + UNITS.get(unit, f"_{unit}"))
+def column(metric: str, unit: str) -> tuple[str, str, str]:
+    """`latency` in `s` -> latency_s, and the names of both ends of its interval; a share or a ratio has its bare name."""
+    name = re.sub(r"\W+", "_", metric + UNITS.get(unit, f"_{unit}"))
+    return name, f"{name}_low", f"{name}_high"
 
 
 def _names(run: str, result: Result) -> dict[str, Value]:
@@ -70,14 +71,14 @@ def _names(run: str, result: Result) -> dict[str, Value]:
 def _figures(result: Result, metrics: Sequence[tuple[str, str]], with_interval: set[str]) -> dict[str, Value]:
     out: dict[str, Value] = {}
     by_name = {(m.metric, m.unit): m for m in reversed(result.measurements)}
-    for metric, unit in metrics:
-        found = by_name.get((metric, unit))
-        name = column(metric, unit)
+    for key in metrics:
+        found = by_name.get(key)
+        name, low, high = column(*key)
         out[name] = found.value if found else None
-        if metric in with_interval:
+        if key[0] in with_interval:
             interval = interval_of(found) if found else None
-            out[f"{name}_low"] = interval.low if interval else None
-            out[f"{name}_high"] = interval.high if interval else None
+            out[low] = interval.low if interval else None
+            out[high] = interval.high if interval else None
     return out
 
 

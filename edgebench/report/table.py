@@ -51,6 +51,12 @@ class Row:
     right: Right | None = None
 
     @cached_property
+    def group(self) -> tuple[str, str, str, int]:
+        """What must be the same in rows whose latencies are compared."""
+        cell = self.result.cell
+        return self.run.id, cell.model, cell.device, cell.batch
+
+    @cached_property
     def latency(self) -> Point | None:
         """Its figures as points are made once: every section asks for them."""
         return point(self.result.get("latency"))

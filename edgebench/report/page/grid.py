@@ -50,15 +50,14 @@ def _head(table: Table) -> str:
 
 
 def _row(table: Table, row: Row, place: int, with_details: bool) -> str:
-    squares = "".join(
-        _square(table, c, e, i == 0) for i, (c, e) in enumerate(zip(table.columns, row.entries, strict=True))
-    )
+    name, *others = zip(table.columns, row.entries, strict=True)
+    squares = _square(table, *name, "th", ' scope="row"') + "".join([_square(table, *other) for other in others])
     kind = row.result.status
     below = _below(row, len(table.columns)) if with_details else ""
     return f'<tbody class="{kind}" data-i="{place}"><tr>{squares}</tr>{below}</tbody>'
 
 
-def _square(table: Table, column: Column, entry: Entry, first: bool) -> str:
+def _square(table: Table, column: Column, entry: Entry, tag: str = "td", scope: str = "") -> str:
     """One figure; what it needs to be understood stands as a small second line, and as its title."""
     shown = safe(entry.text) if entry.text != MISSING else f'<span class="none">{MISSING}</span>'
     if column.key == "speedup":
@@ -66,11 +65,10 @@ def _square(table: Table, column: Column, entry: Entry, first: bool) -> str:
     noted = ""
     if entry.notes:
         noted = f'<sup title="{safe(" ".join(entry.notes))}">{table.marks(entry).strip()}</sup>'
-    value = entry.value if isinstance(entry.value, (int, float)) else ""
-    kind = f"n {entry.tone}".rstrip() if column.numeric else entry.tone
-    attributes = (f' class="{kind}"' if kind else "") + (f' data-v="{value!r}"' if value != "" else "")
-    tag = 'th scope="row"' if first else "td"
-    return f"<{tag}{attributes}>{shown}{noted}</{tag[:2]}>"
+    kind = ("n " + entry.tone if entry.tone else "n") if column.numeric else entry.tone
+    told = f' class="{kind}"' if kind else ""
+    value = f' data-v="{entry.value!r}"' if isinstance(entry.value, (int, float)) else ""
+    return f"<{tag}{scope}{told}{value}>{shown}{noted}</{tag}>"
 
 
 def _versus(entry: Entry, shown: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from edgebench import stats
 from edgebench.plugins import FLOOR
 from edgebench.report.facts import trust
-from edgebench.report.sections.base import Section, baselines, group, groups, names, places, shown, usable
+from edgebench.report.sections.base import Section, baselines, groups, names, places, shown, usable
 from edgebench.report.sections.drop import ALLOWED, drops, points, signed
 from edgebench.report.table import Row, Table
 from edgebench.report.text import count, percent, plain
@@ -40,8 +40,8 @@ def _where(answer: _Answer, told: Sequence[_Answer]) -> str:
     """What a group is called among several; its run too where another one has the same model, device and batch."""
     if len(told) == 1:
         return ""
-    run, model, device, batch = group(answer.rows[0])
-    alike = sum(group(other.rows[0])[1:] == (model, device, batch) for other in told) > 1
+    run, model, device, batch = answer.rows[0].group
+    alike = sum(other.rows[0].group[1:] == (model, device, batch) for other in told) > 1
     return f"For {plain(model)} on {plain(device)}, batch {batch}{f', run {plain(run)}' if alike else ''}: "
 
 
@@ -86,7 +86,7 @@ class _Answer:
         self.best = self.ordered[0] if self.ordered else None
         self.ties = [row for row in self.ordered[1:] if self.best and tie(self.best, row)]
         own = {id(row) for row in self.rows}
-        self.noisy = [row for row in tools.noisy.get(group(rows[0]), ()) if id(row) not in own]
+        self.noisy = [row for row in tools.noisy.get(rows[0].group, ()) if id(row) not in own]
         self.settled = self.best is None or settled(self.best)
 
     def _within(self, row: Row) -> bool:

@@ -60,7 +60,7 @@ def names(table: Table, within: bool = False) -> Callable[[Row], str]:
         cell = row.result.cell
         parts = [f"{cell.recipe} on {cell.backend}"]
         parts += [cell.precision] if len(precisions[cell.recipe]) > 1 else []
-        threads = len(own[group(row)]) > 1 if within else several["threads"]
+        threads = len(own[row.group]) > 1 if within else several["threads"]
         parts += [count(cell.threads, "thread")] if threads else []
         parts += [options_text(row.result)] if several["options"] and cell.options else []
         if not within:
@@ -97,14 +97,8 @@ def groups(rows: Sequence[Row]) -> dict[tuple[str, str, str, int], list[Row]]:
     """Rows whose latencies may be compared: of one run, model, device and batch."""
     out: dict[tuple[str, str, str, int], list[Row]] = {}
     for row in rows:
-        out.setdefault(group(row), []).append(row)
+        out.setdefault(row.group, []).append(row)
     return out
-
-
-def group(row: Row) -> tuple[str, str, str, int]:
-    """What must be the same in rows whose latencies are compared."""
-    cell = row.result.cell
-    return row.run.id, cell.model, cell.device, cell.batch
 
 
 @once
@@ -118,9 +112,8 @@ def baselines(table: Table) -> Callable[[Row], Row | None]:
             first[key] = found[0]
 
     def parent(row: Row) -> Row | None:
-        cell = row.result.cell
         known = by_id.get((row.run.id, row.result.baseline or ""))
-        return known or first.get((row.run.id, cell.model, cell.device, cell.batch))
+        return known or first.get(row.group)
 
     return parent
 
