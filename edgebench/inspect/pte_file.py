@@ -71,7 +71,7 @@ def _network(path: Path, content: bytes) -> Network:
     plan = program.tables(1)[0]
     tensors, specs = _values(plan)
     nodes: list[Node] = []
-    inner = 0
+    inner, counted = 0, set[str]()
     operators = [f"{o.text(0)}.{o.text(1)}".removesuffix(".") for o in plan.tables(6)]
     delegates = plan.tables(7)
     ids = [d.text(0) for d in delegates]
@@ -89,7 +89,7 @@ def _network(path: Path, content: bytes) -> Network:
             if found is None:
                 nodes.append(Node(op=ids[place], name="", inputs=(), outputs=tuple(arguments[-1:]), macs=None))
                 continue
-            tensors |= found.tensors
+            tensors |= _once(found, counted)
             nodes += found.nodes
             inner = max(inner, arena(found.nodes, found.inside(), (), ()) or 0)
     notes = [f"{len(delegates)} parts are delegated: {', '.join(dict.fromkeys(ids))}."] if delegates else []
@@ -109,6 +109,16 @@ def _network(path: Path, content: bytes) -> Network:
     )
 
 
+def _once(found: xnnpack.Delegated, counted: set[str]) -> dict[str, Tensor]:
+    """Its tensors, of which a constant that is kept once for several delegates is a weight of the first alone."""
+    made = dict(found.tensors)
+    for name, key in found.keys.items():
+        if key in counted:
+            made[name] = replace(made[name], weight=False)
+        counted.add(key)
+    return made
+
+
 def _named(word: str, places: Sequence[int], specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
     """The file names none: "input", "input1", ... is what the backend calls them."""
     found = [specs[str(place)] for place in places if str(place) in specs]
@@ -116,15 +126,18 @@ def _named(word: str, places: Sequence[int], specs: Mapping[str, TensorSpec]) ->
 
 
 def _values(plan: Table) -> tuple[dict[str, Tensor], dict[str, TensorSpec]]:
-    tensors, specs = {}, {}
+    tensors, specs, counted = {}, {}, set[int]()
     for place, value in enumerate(plan.tables(2)):
         table = value.table(1)
         if value.number(0, "<B") != TENSOR or table is None:
             continue
         shape = tuple(table.numbers(2))
         dtype = DTYPES.get(table.number(0, "<b"), "")
-        constant = table.number(5, "<I") > 0 and table.table(6) is None
-        tensors[str(place)] = Tensor(dtype=dtype, shape=shape, constant=constant, weight=constant and "float" in dtype)
+        buffer = table.number(5, "<I")
+        constant = buffer > 0 and table.table(6) is None
+        weight = constant and "float" in dtype and buffer not in counted
+        counted.add(buffer)
+        tensors[str(place)] = Tensor(dtype=dtype, shape=shape, constant=constant, weight=weight)
         free = table.number(8, "<b") != 0
         specs[str(place)] = TensorSpec(
             name=f"value {place}", dtype=dtype, shape=(None, *shape[1:]) if free and shape else shape

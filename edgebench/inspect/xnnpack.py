@@ -43,11 +43,13 @@ VIEWS = {"StaticReshape", "Convert", "Copy"}
 
 @dataclass(frozen=True)
 class Delegated:
-    """The operators and tensors of one delegate. `external`: tensors that the program around it has planned."""
+    """The operators and tensors of one delegate. `external`: tensors that the program around it has planned. `keys`: under
+    which the program keeps the constants that it shares between delegates."""
 
     nodes: list[Node]
     tensors: dict[str, Tensor]
     external: set[str]
+    keys: dict[str, str]
 
     def inside(self) -> dict[str, Tensor]:
         """The tensors whose memory is the delegate's own."""
@@ -69,21 +71,27 @@ def _read(payload: bytes, prefix: str) -> Delegated | None:
     if payload[4:6] != b"XN":
         return None
     graph = root(payload)
-    tensors, external = {}, set()
+    stored = [constant.text(2) for constant in graph.tables(8)]
+    tensors, external, keys = {}, set(), {}
     for value in graph.tables(2):
         found = _tensor(value)
         if found is None:
             return None
-        number, tensor, outer = found
+        number, tensor, outer, buffer = found
         tensors[f"{prefix}{number}"] = tensor
+        if 0 < buffer < len(stored) and stored[buffer]:
+            keys[f"{prefix}{number}"] = stored[buffer]
         if outer:
             external.add(f"{prefix}{number}")
     nodes = [_node(node, prefix, tensors) for node in graph.tables(1)]
-    return Delegated([node for node in nodes if node is not None], tensors, external)
+    return Delegated([node for node in nodes if node is not None], tensors, external, keys)
 
 
-def _tensor(value: Table) -> tuple[int, Tensor, bool] | None:
-    """Its number, what it is, and whether it is external. A quantized one has the plain one within."""
+def _tensor(value: Table) -> tuple[int, Tensor, bool, int] | None:
+    """Its number, what it is, whether it is external, and the place of its constant, 0 if it is none.
+
+    A quantized one has the plain one within.
+    """
     table = value.table(1)
     if table is not None and value.number(0, "<B") == 2:
         table = table.table(0)
@@ -91,9 +99,10 @@ def _tensor(value: Table) -> tuple[int, Tensor, bool] | None:
         return None
     dtype = DTYPES.get(table.number(0, "<h"), "")
     shape = tuple(table.numbers(2, "<I"))
-    constant = table.number(3, "<I") > 0
+    buffer = table.number(3, "<I")
+    constant = buffer > 0
     tensor = Tensor(dtype=dtype, shape=shape, constant=constant, weight=constant and bool(shape))
-    return table.number(6, "<I"), tensor, table.number(4, "<I") != EXTERNAL
+    return table.number(6, "<I"), tensor, table.number(4, "<I") != EXTERNAL, buffer
 
 
 def _node(node: Table, prefix: str, tensors: Mapping[str, Tensor]) -> Node | None:

@@ -117,3 +117,23 @@ def test_samples_that_are_all_the_same_are_refused(tmp_path: Path) -> None:
         lower_executorch.quantize(
             net(), torch.from_numpy(samples(2)), np.zeros_like(samples()), Quantize(), tmp_path / "net.pte"
         )
+
+
+def test_a_constant_that_delegates_share_is_counted_once(tmp_path: Path) -> None:
+    from edgebench.compress.lowering import lower_executorch
+    from edgebench.inspect import look
+
+    class Steps(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.fc = torch.nn.LSTM(8, 64, batch_first=True), torch.nn.Linear(64, 4)
+
+        def forward(self, x: Any) -> Any:
+            return self.fc(self.rnn(x)[0][:, -1])
+
+    path = tmp_path / "net.pte"
+    lower_executorch.export(Steps().eval(), torch.zeros(2, 5, 8), path)
+    network = look(path, "pte")
+    own = sum(p.numel() for p in Steps().parameters())
+    assert own <= network.parameters() < 1.1 * own
+    assert sum(network.weights().values()) < network.size
