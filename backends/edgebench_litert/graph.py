@@ -7,8 +7,14 @@ from typing import Any
 
 from edgebench.backend import np
 
-HEAVY_OPS = {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D", "FULLY_CONNECTED", "BATCH_MATMUL"}
-"""What the precision of a network is judged by. Of each, the second operand is the weights."""
+RECURRENT = {
+    "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "RNN", "UNIDIRECTIONAL_SEQUENCE_RNN",
+    "BIDIRECTIONAL_SEQUENCE_RNN", "SVDF",
+}  # fmt: skip
+HEAVY_OPS = {
+    "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D", "FULLY_CONNECTED", "BATCH_MATMUL", *RECURRENT,
+}  # fmt: skip
+"""What the precision of a network is judged by."""
 
 INTEGERS = (np.int8, np.uint8, np.int16)
 
@@ -62,8 +68,9 @@ def _behind(part: Mapping[str, Any], made_by: Mapping[int, Mapping[str, Any]]) -
 
 def _precision(op: Mapping[str, Any], made_by: Mapping[int, Mapping[str, Any]]) -> str:
     """int8 with float activations (dynamic) is int8; fp16 weights that are cast when loaded are fp16."""
-    if op["operand_types"][1] in INTEGERS:
+    place = 2 if op["op_name"] in RECURRENT else 1  # of the weights: a recurrent layer may be without the first
+    if op["operand_types"][place] in INTEGERS:
         return "int8"
-    source = made_by.get(int(op["inputs"][1]))
+    source = made_by.get(int(op["inputs"][place]))
     stored = source["operand_types"][0] if source and source["op_name"] == "DEQUANTIZE" else None
-    return "fp16" if stored == np.float16 or op["operand_types"][1] == np.float16 else "fp32"
+    return "fp16" if stored == np.float16 or op["operand_types"][place] == np.float16 else "fp32"

@@ -28,7 +28,17 @@ from edgebench.backend import (
 HALF = b"\x47\x6b\x30\x01"
 """What stands in a .bin before weights in half precision (ModelBinFromDataReader::load)."""
 
-HEAVY_OPS = ("Convolution", "Deconvolution", "InnerProduct", "Gemm", "MatMul", "MultiHeadAttention")
+HEAVY_OPS = (
+    "Convolution",
+    "Deconvolution",
+    "InnerProduct",
+    "Gemm",
+    "MatMul",
+    "MultiHeadAttention",
+    "LSTM",
+    "GRU",
+    "RNN",
+)
 """What the precision of a network is judged by: the layers whose type begins with one of these."""
 
 UNKNOWN = 64
@@ -227,7 +237,7 @@ def _parameters(words: Sequence[str]) -> dict[str, int]:
 
 def _is_int8(words: Sequence[str]) -> bool:
     """Whether a layer has scales for int8: parameter 8 (18 of MultiHeadAttention and Gemm)."""
-    key = "8" if words[0].startswith(("Convolution", "Deconvolution", "InnerProduct")) else "18"
+    key = "18" if words[0] in ("MultiHeadAttention", "Gemm") else "8"
     return _parameters(words).get(key, 0) != 0
 
 

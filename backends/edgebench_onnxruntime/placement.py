@@ -16,7 +16,7 @@ from edgebench.backend import Feeds, ModelError, OpProfile, TensorSpec, np
 from edgebench_onnxruntime.settings import load, wanted
 
 DTYPES = {"float": "float32", "double": "float64"}
-HEAVY_OPS = ("Conv", "Gemm", "MatMul", "Attention")
+HEAVY_OPS = ("Conv", "Gemm", "MatMul", "Attention", "LSTM", "GRU", "RNN")
 """What the precision of a network is judged by: the operators whose name contains one of these."""
 
 PROFILED_RUNS = 3

@@ -49,7 +49,7 @@ from edgebench_openvino.settings import (
 NO_TELEMETRY = "import sys; sys.modules['openvino_telemetry'] = None"
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
-HEAVY_OPS = ("Conv", "FullyConnected", "MatMul", "Attention", "MHA")
+HEAVY_OPS = ("Conv", "FullyConnected", "MatMul", "Attention", "MHA", "LSTM", "GRU", "RNN")
 """What the precision of a network is judged by: the layers whose type contains one of these."""
 
 ARITHMETIC = ("fp32", "tf32", "fp16", "bf16", "int8")

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgebench.backend import ModelError, TensorSpec
 
-HEAVY_OPS = ("conv", "linear", "addmm", "matmul", "attention")
+HEAVY_OPS = ("conv", "linear", "addmm", "bmm", "aten.mm.", "matmul", "attention", "lstm", "gru", "rnn")
 """What the precision of a network is judged by: the operators whose name contains one of these."""
 
 HALVES = {"bf16": "bfloat16", "fp16": "float16"}

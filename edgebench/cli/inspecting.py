@@ -80,7 +80,7 @@ def _lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     for kind in ("inputs", "outputs"):
         rows += [(kind.removesuffix("s"), _tensor(spec)) for spec in found[kind]]
     rows += [
-        ("layers", f"{layers} convolutions and matrix products{share}"),
+        ("layers", f"{layers} convolutions, matrix products and recurrent layers{share}"),
         ("MACs", f"{count(found['macs'])} a call, at batch {found['batch']}"),
         ("parameters", f"{count(found['parameters'])}{_weights(found['weights'])}"),
         ("activations", f"{arena} alive at once at most, estimated; {_counted(found['activations']) or '–'}"),

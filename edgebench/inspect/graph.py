@@ -46,7 +46,7 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One operator. `macs` is None where it cannot be told; a `layer` is a convolution or matrix product, and `int8`
+    """One operator. `macs` is None where it cannot be told; a `layer` multiplies with weights or another matrix, and `int8`
     says whether its operands are. `fuses`: its output takes no memory of its own (a view, or a quantizer that runs
     within its neighbour)."""
 
@@ -93,7 +93,7 @@ class Network:
         return sum(t.count or 0 for t in self.tensors.values() if t.weight)
 
     def layers(self) -> tuple[int, int]:
-        """Of the convolutions and matrix products, how many are int8, and how many there are."""
+        """Of the convolutions, matrix products and recurrent layers, how many are int8, and how many there are."""
         found = [node for node in self.nodes if node.layer]
         return sum(node.int8 for node in found), len(found)
 

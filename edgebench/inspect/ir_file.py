@@ -17,6 +17,8 @@ DTYPES = {
     "u4": "uint4", "fp32": "float32", "fp16": "float16", "fp64": "float64",
 }  # fmt: skip
 LAYERS = {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
+RECURRENT = {"LSTMSequence", "GRUSequence", "RNNSequence", "LSTMCell", "GRUCell", "RNNCell"}
+LAYERS |= RECURRENT
 VIEWS = {"Reshape", "Squeeze", "Unsqueeze", "FakeQuantize"}
 CARRIES = {"MaxPool", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Pad", "Concat", "Split", "VariadicSplit", "Relu"}
 """What hands quantized numbers on as they are."""
@@ -177,14 +179,22 @@ def _node(
         outputs=outputs,
         macs=_macs(element, makers[key], tensors, outputs[0]) if layer else 0,
         layer=layer,
-        int8=layer and all(_is_int8(s, elements, makers, tensors, constants) for s in makers[key][:2]),
+        int8=layer and all(_is_int8(s, elements, makers, tensors, constants) for s in _operands(kind, makers[key])),
         fuses=kind in VIEWS,
     )
 
 
+def _operands(kind: str, sources: Sequence[str]) -> Sequence[str]:
+    """Data and weight. A recurrent layer ends with the weights of the input, those of the state, and a bias."""
+    return (sources[0], sources[-3], sources[-2]) if kind in RECURRENT else sources[:2]
+
+
 def _macs(element: Element, sources: Sequence[str], tensors: Mapping[str, Tensor], output: str) -> int | None:
-    data, weight, made = tensors[sources[0]].shape, tensors[sources[1]].shape, tensors[output].shape
     kind = element.attrib["type"]
+    if kind in RECURRENT:  # a sequence is (N, T, in), a cell's input (N, in); weights (directions, gates * hidden, ...)
+        steps = (tensors[sources[0]].shape or ())[:-1]
+        return layers.recurrence(steps, [tensors[name].shape for name in sources[-3:-1]])
+    data, weight, made = tensors[sources[0]].shape, tensors[sources[1]].shape, tensors[output].shape
     if not data or not weight:
         return None
     if kind == "MatMul":

@@ -5,6 +5,8 @@ One multiply and one add are one MAC; biases, activations and pooling count noth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgebench.inspect.graph import Shape, product
 
 Known = Shape | None
@@ -30,6 +32,14 @@ def attention(query: Known, keys: int | None, values: int | None) -> int | None:
     if not query or query[-1] is None or values is None:
         return None
     return times(product(query[:-1]), times(keys, query[-1] + values))
+
+
+def recurrence(output: Known, matrices: Sequence[Known]) -> int | None:
+    """Every weight matrix once for each step and sample: `output` is (T, N, ...) or (N, T, ...)."""
+    sizes = [product(shape) for shape in matrices]
+    if not output or None in sizes:
+        return None
+    return times(product(output[:2]), sum(size or 0 for size in sizes))
 
 
 def times(*factors: int | None) -> int | None:

@@ -29,7 +29,9 @@ HALVED = 0.75
 HINT = "-23330"
 CONVOLUTIONS = {"Convolution", "ConvolutionDepthWise", "Convolution1D", "ConvolutionDepthWise1D", "Convolution3D"}
 DECONVOLUTIONS = {"Deconvolution", "DeconvolutionDepthWise"}
-LAYERS = {*CONVOLUTIONS, *DECONVOLUTIONS, "InnerProduct", "Gemm", "MatMul", "MultiHeadAttention"}
+RECURRENT = {"LSTM": 4, "GRU": 3, "RNN": 1}
+"""The gates of each."""
+LAYERS = {*CONVOLUTIONS, *DECONVOLUTIONS, *RECURRENT, "InnerProduct", "Gemm", "MatMul", "MultiHeadAttention"}
 VIEWS = {"Split", "Reshape", "Flatten", "Squeeze", "ExpandDims", "Noop", "Dropout"}
 TIMEOUT = 60.0
 FIX = "Convert it again with pnnx, and keep the .bin beside the .param."
@@ -182,10 +184,23 @@ def _weights(line: Layer) -> tuple[int, bool]:
         return sum(n.get(a, 0) * n.get(b, 1) for flag, a, b in sizes if n.get(flag)), bool(n.get("18"))
     if line.kind == "MultiHeadAttention":
         return 4 * (n.get("2", 0) + n.get("0", 0)), bool(n.get("18"))
+    if line.kind in RECURRENT:
+        matrices, biases = _recurrent(line)
+        return matrices + biases, bool(n.get("8"))
     if line.kind == "MemoryData":
         return math.prod(n[key] for key in ("0", "1", "11", "2") if n.get(key)), False
     each = {"BatchNorm": 4, "LayerNorm": 2, "GroupNorm": 2, "InstanceNorm": 2, "Scale": 2, "PReLU": 1, "Embed": 1}
     return each.get(line.kind, 0) * n.get("1" if line.kind == "GroupNorm" else "0", 0), False
+
+
+def _recurrent(line: Layer) -> tuple[int, int]:
+    """How many numbers its matrices and its biases are: 0 is the width of the output, 1 that of all weights of the input."""
+    n, gates = line.numbers, RECURRENT[line.kind]
+    outputs, ways = n.get("0", 0), 2 if n.get("2") == 2 else 1
+    hidden = n.get("3", 0) or outputs if line.kind == "LSTM" else outputs
+    projected = hidden * outputs if hidden != outputs else 0
+    biases = 4 if line.kind == "GRU" else gates  # the new state's has two
+    return n.get("1", 0) + ways * (gates * hidden * outputs + projected), ways * biases * hidden
 
 
 def _macs(line: Layer, tensors: Mapping[str, Tensor]) -> int | None:
@@ -198,6 +213,8 @@ def _macs(line: Layer, tensors: Mapping[str, Tensor]) -> int | None:
         return layers.transposed_convolution(given, (n.get("6", 0) // max(1, given[1] or 1),))
     if line.kind == "InnerProduct":
         return layers.matrix(output, n.get("2", 0) // max(1, n.get("0", 1)))
+    if line.kind in RECURRENT:  # (1, T, in)
+        return layers.times(given[1] if len(given) > 2 else 1, _recurrent(line)[0])
     if line.kind == "MultiHeadAttention":
         keys = tensors[line.inputs[1]].shape if len(line.inputs) > 1 else given
         projections = layers.times(given[-2], 4 * n.get("2", 0))

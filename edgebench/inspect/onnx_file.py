@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgebench.compress.lowering import onnx_int8
 from edgebench.compress.model_file import check_onnx, external_files
 from edgebench.compress.quiet import quiet
 from edgebench.errors import MissingRuntime
@@ -185,7 +186,7 @@ def _nodes(graph: Any, tensors: Mapping[str, Tensor], origin: Mapping[str, str])
 
 
 def _node(node: Any, tensors: Mapping[str, Tensor], made_by: Mapping[str, Any]) -> Node:
-    layer = onnx_layers.is_layer(node)
+    layer = onnx_int8.is_layer(node)
     return Node(
         op=node.op_type if node.domain in OWN_DOMAINS else f"{node.domain}.{node.op_type}",
         name=node.name,
@@ -193,6 +194,6 @@ def _node(node: Any, tensors: Mapping[str, Tensor], made_by: Mapping[str, Any]) 
         outputs=tuple(name for name in node.output if name),
         macs=onnx_layers.macs(node, tensors) if layer else 0,
         layer=layer,
-        int8=layer and onnx_layers.is_int8(node, tensors, made_by),
+        int8=layer and onnx_int8.is_int8(node, made_by, lambda name: tensors[name].dtype),
         fuses=node.op_type in VIEWS,
     )

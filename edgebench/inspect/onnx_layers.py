@@ -5,42 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgebench.compress.lowering.onnx_int8 import ATTENTION, CONTRACTION, DATA_AND_WEIGHT, INTEGER, RECURRENT
 from edgebench.inspect import layers
 from edgebench.inspect.graph import Shape, Tensor, product
-
-DATA_AND_WEIGHT = {
-    "Conv": (0, 1), "ConvTranspose": (0, 1), "Gemm": (0, 1), "MatMul": (0, 1), "FusedConv": (0, 1), "FusedGemm": (0, 1),
-    "FusedMatMul": (0, 1), "ConvInteger": (0, 1), "MatMulInteger": (0, 1), "DynamicQuantizeMatMul": (0, 1),
-    "MatMulIntegerToFloat": (0, 1), "QLinearConv": (0, 3), "QLinearMatMul": (0, 3), "QGemm": (0, 3),
-}  # fmt: skip
-"""The operand that is data and the one that is the weight (or the other matrix) of each layer."""
-INTEGER = {"ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"}
-INTEGER |= {"QLinearConv", "QLinearMatMul", "QGemm"}
-RECURRENT = {"LSTM": 4, "GRU": 3, "RNN": 1}
-"""The gates of each: every one multiplies the input and the state."""
-ATTENTION = {"Attention", "MultiHeadAttention"}
-CONTRACTION = "Einsum"
-BYTES = {"int8", "uint8"}
-
-
-def is_layer(node: Any) -> bool:
-    known = node.op_type in DATA_AND_WEIGHT or node.op_type in RECURRENT or node.op_type in ATTENTION
-    return known or node.op_type == CONTRACTION
-
-
-def is_int8(node: Any, tensors: Mapping[str, Tensor], made_by: Mapping[str, Any]) -> bool:
-    """Whether both operands are dequantized bytes (QDQ), or the operator computes on integers itself."""
-    if node.op_type in INTEGER:
-        return True
-    if node.op_type not in DATA_AND_WEIGHT:
-        return False
-    makers = [made_by.get(name) for name in node.input[:2]]
-    return all(
-        maker is not None
-        and maker.op_type == "DequantizeLinear"
-        and (tensors[maker.input[0]].dtype in BYTES or not tensors[maker.input[0]].dtype)
-        for maker in makers
-    )
 
 
 def macs(node: Any, tensors: Mapping[str, Tensor]) -> int | None:

@@ -37,6 +37,7 @@ CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "convolution", "qconv_pointwise", 
 TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 MATRICES = ("linear", "addmm", "mm", "bmm", "baddbmm", "matmul", "qlinear_pointwise")
 ATTENTION = "scaled_dot_product"
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 QUANTIZERS = ("quantize_per_tensor", "quantize_per_channel", "dequantize_per_tensor", "dequantize_per_channel")
 BYTES = ("int8", "uint8")
 FIX = "Save the program again with torch.export.save."
@@ -85,7 +86,7 @@ def _network(path: Path, document: Mapping[str, Any]) -> Network:
         if given and all(name in origin for name in given):
             origin.update({name: origin[given[0]] for made in node["outputs"] for name in _names(made)})
     nodes = [node for node in graph["nodes"] if not _folded(node, origin) and "_assert" not in node["target"]]
-    made_by = {name: node for node in nodes for made in node["outputs"] for name in _names(made)}
+    made_by = {name: node for node in graph["nodes"] for made in node["outputs"] for name in _names(made)}
     weights = {origin[name] for node in nodes for name in _weights_of(node) if name in origin}
     tensors = {
         name: Tensor(dtype=dtype, shape=shape, constant=name in origin, weight=name in weights and bool(shape))
@@ -184,7 +185,7 @@ def _node(
     op = _op(node)
     inputs = [name for i in node["inputs"] for name in _names(i["arg"])]
     outputs = [name for made in node["outputs"] for name in _names(made)]
-    layer = op in (*CONVOLUTIONS, *TRANSPOSED, *MATRICES) or _attends(op)
+    layer = op in (*CONVOLUTIONS, *TRANSPOSED, *MATRICES, *RECURRENT) or _attends(op)
     return Node(
         op=op,
         name=node.get("name") or "",
@@ -212,8 +213,10 @@ def _macs(
     names = _operands(op, node)
     shapes = [tensors[origin.get(name, name)].shape for name in names]
     made = tensors[output].shape
+    given = [tensors[name].shape for i in node["inputs"] for name in _names(i["arg"])]
+    if op in RECURRENT:  # input, states, and the weights of each layer: matrices, beside biases of one axis
+        return layers.recurrence(made, [shape for shape in given[1:] if shape and len(shape) == 2])
     if _attends(op):
-        given = [tensors[name].shape for i in node["inputs"] for name in _names(i["arg"])]
         keys, values = given[1], given[2]
         return layers.attention(given[0], keys[-2], values[-1]) if keys and values else None
     if len(shapes) < 2 or not shapes[0] or not shapes[1] or not made:

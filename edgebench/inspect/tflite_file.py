@@ -110,7 +110,7 @@ def _named(model: Any) -> list[tuple[str, Any]]:
 def _node(name: str, op: Any, model: Any, tensors: Mapping[str, Tensor]) -> Node:
     inputs = [int(i) for i in (op.inputs if op.inputs is not None else ())]
     outputs = tuple(str(int(i)) for i in (op.outputs if op.outputs is not None else ()))
-    layer = name in tflite_file.LAYERS or name in _RECURRENT or name == "CONV_3D"
+    layer = name in tflite_file.LAYERS
     return Node(
         op=name,
         name="",
@@ -118,18 +118,14 @@ def _node(name: str, op: Any, model: Any, tensors: Mapping[str, Tensor]) -> Node
         outputs=outputs,
         macs=_macs(name, [tensors[str(i)] for i in inputs if i >= 0], tensors[outputs[0]].shape) if layer else 0,
         layer=layer,
-        int8=layer and len(inputs) > 1 and tensors[str(inputs[1])].dtype == "int8",
+        int8=layer and tensors[str(inputs[tflite_file.weight_place(name)])].dtype == "int8",
         fuses=name in VIEWS,
     )
 
 
-_RECURRENT = {"LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "RNN", "SVDF"}
-_RECURRENT |= {"UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_RNN"}
-
-
 def _macs(name: str, given: list[Tensor], output: Shape | None) -> int | None:
     shapes = [tensor.shape or () for tensor in given]
-    if name in _RECURRENT:  # every weight matrix once a step
+    if name in tflite_file.RECURRENT:  # every weight matrix once a step
         steps = 1
         for axis in shapes[0][:-1]:
             steps *= axis or 1

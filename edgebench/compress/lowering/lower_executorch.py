@@ -7,7 +7,8 @@ cuts the graph at every reshape, and answers inputs of a wrong size within that 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ def export(model: nn.Module, example: Tensor, path: Path, batch: int = 1) -> dic
     """Write the float network for this batch. `example` is (B, ...). Returns facts. Raises ModelError."""
     with quiet(), torch.no_grad():
         _check_installed()
-        return _write(_exported(_plain(model), _of_batch(example, batch)), path)
+        return _write(_partitioned(_exported(_plain(model), _of_batch(example, batch))), path)
 
 
 def quantize(
@@ -58,9 +59,9 @@ def quantize(
             raise ModelError(
                 f"ExecuTorch cannot quantize this network: {first_line(error)}.", "Leave executorch out of this recipe."
             ) from error
-        done, count = _coverage(graph)
-        facts = _write(_exported(graph, given), path)
-    return {**facts, **int8_facts(done, count)}
+        edge = _partitioned(_exported(graph, given))
+        covered = _coverage(edge.exported_program().graph_module)
+        return {**_write(edge, path), **int8_facts(*covered)}
 
 
 def _check_installed() -> None:
@@ -164,27 +165,59 @@ def _config(asked: Quantize) -> Any:
 
 
 def _coverage(graph: torch.fx.GraphModule) -> tuple[int, int]:
-    """How many convolutions and matrix products have both operands dequantized from int8, of how many."""
-    found = [n for n in graph.graph.nodes if n.op == "call_function" and str(n.target).startswith(_LAYERS)]
-    done = [n for n in found if all("dequantize" in str(getattr(a, "target", "")) for a in n.args[:2])]
-    return len(done), len(found)
+    """How many convolutions and matrix products have both operands dequantized from int8, of how many.
+
+    Of the graph as it runs: a recurrent layer is a product for every step by then.
+    """
+    from executorch.exir.lowered_backend_module import get_lowered_submodules
+
+    delegated = [part.original_module.graph_module for _, part, _ in get_lowered_submodules(graph)]
+    found = [node for part in (graph, *delegated) for node in part.graph.nodes if _is_layer(node)]
+    return sum(map(_is_int8, found)), len(found)
 
 
-def _write(program: torch.export.ExportedProgram, path: Path) -> dict[str, Any]:
-    """Partition, plan the memory, serialize. The facts say how many operators XNNPACK took."""
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.devtools.backend_debug import get_delegation_info
-    from executorch.exir import to_edge_transform_and_lower
+def _is_layer(node: torch.fx.Node) -> bool:
+    return node.op == "call_function" and _operator(node).startswith(_LAYERS)
 
+
+def _is_int8(node: torch.fx.Node) -> bool:
+    operands = node.args[1:3] if _operator(node).startswith("aten.addmm") else node.args[:2]
+    return all("dequantize" in str(getattr(operand, "target", "")) for operand in operands)
+
+
+def _operator(node: torch.fx.Node) -> str:
+    """`aten.linear.default`, by itself or of `<EdgeOpOverload: aten.linear.default>: schema = ...`."""
+    return str(node.target).removeprefix("<EdgeOpOverload: ")
+
+
+@contextmanager
+def _lowering() -> Iterator[None]:
+    """What ExecuTorch raises is said in two sentences."""
     try:
-        edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
-        info = get_delegation_info(edge.exported_program().graph_module)
-        made = edge.to_executorch()
+        yield
     except Exception as error:
         raise ModelError(
             f"ExecuTorch cannot lower this network: {first_line(error)}.",
             "Replace that operator in the network, or leave executorch out.",
         ) from error
+
+
+def _partitioned(program: torch.export.ExportedProgram) -> Any:
+    """The program in Core ATen, with what XNNPACK takes given to it."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    with _lowering():
+        return to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+
+
+def _write(edge: Any, path: Path) -> dict[str, Any]:
+    """Plan the memory, serialize. The facts say how many operators XNNPACK took."""
+    from executorch.devtools.backend_debug import get_delegation_info
+
+    with _lowering():
+        info = get_delegation_info(edge.exported_program().graph_module)
+        made = edge.to_executorch()
     _check_operators(made.executorch_program)
     path.write_bytes(made.buffer)
     taken, left = info.num_delegated_nodes, _portable(made.executorch_program)

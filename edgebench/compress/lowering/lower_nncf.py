@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from edgebench.compress.lowering import lower_onnx
+from edgebench.compress.lowering import lower_onnx, onnx_int8
 from edgebench.compress.lowering.counted import int8_facts
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.errors import MissingRuntime, ModelError
@@ -43,7 +43,7 @@ def quantize(source: Path, samples: NDArray[Any], asked: Quantize, path: Path) -
                 f"NNCF cannot quantize this network: {first_line(error)}.", 'Leave quantizer = "nncf" out.'
             ) from error
     path.write_bytes(made.SerializeToString(deterministic=True))
-    return {"quantizer": "nncf", **int8_facts(*lower_onnx.coverage(made))}
+    return {"quantizer": "nncf", **int8_facts(*onnx_int8.coverage(made))}
 
 
 def _check_settings(asked: Quantize) -> None:

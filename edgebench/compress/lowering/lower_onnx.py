@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench.compress.lowering.counted import int8_facts
+from edgebench.compress.lowering.onnx_int8 import coverage
 from edgebench.compress.quantization import calibration
 from edgebench.compress.quantization.calibration import Limits, check_samples
 from edgebench.compress.quiet import first_line, quiet
@@ -20,7 +21,7 @@ from edgebench.errors import EdgebenchError, ModelError, PlanError, did_you_mean
 if TYPE_CHECKING:
     from edgebench.compress.quantization.quantize import Quantize
 
-__all__ = ["check_samples", "copy", "coverage", "layers_of", "prepare", "quantize", "write"]
+__all__ = ["check_samples", "copy", "layers_of", "prepare", "quantize", "write"]
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 DYNAMIC = ("Conv", "Gemm", "MatMul")
@@ -246,19 +247,3 @@ def _finish(path: Path) -> dict[str, Any]:
     path.write_bytes(model.SerializeToString(deterministic=True))
     open_session(path)  # a graph that onnxruntime itself refuses must not leave the house
     return int8_facts(*coverage(model))
-
-
-def coverage(model: Any) -> tuple[int, int]:
-    """How many convolutions and matrix products have both operands quantized, of how many.
-
-    It is what the file asks for; what a runtime makes of it is in the row's effective configuration.
-    """
-    made_by = {output: node for node in model.graph.node for output in node.output}
-    layers = [node for node in model.graph.node if node.op_type in LAYERS]
-    integers = sum(node.op_type in ("ConvInteger", "MatMulInteger") for node in model.graph.node)
-    done = [
-        node
-        for node in layers
-        if all(i in made_by and made_by[i].op_type == "DequantizeLinear" for i in node.input[:2])
-    ]
-    return len(done) + integers, len(layers) + integers

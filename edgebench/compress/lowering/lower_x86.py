@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from edgebench.compress.quantization.quantize import Quantize
 
 aten = torch.ops.aten
-_FLOAT_LAYERS = ("aten.conv", "aten.linear", "aten.addmm", "aten.mm", "aten.bmm", "aten.matmul")
+_FLOAT_LAYERS = (
+    "aten.conv", "aten.linear", "aten.addmm", "aten.mm", "aten.bmm", "aten.matmul", "aten.lstm", "aten.gru", "aten.rnn",
+)  # fmt: skip
 _INT8_LAYERS = ("onednn.qconv", "onednn.qlinear")
 
 

@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 
-LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
+RECURRENT = (
+    "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "RNN", "UNIDIRECTIONAL_SEQUENCE_RNN",
+    "BIDIRECTIONAL_SEQUENCE_RNN", "SVDF",
+)  # fmt: skip
+LAYERS = ("CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL", *RECURRENT)
 
 
 def parse(content: bytes) -> Any:
@@ -109,13 +113,18 @@ def operators(model: Any) -> list[str]:
     return [name for name, _ in _named(model)]
 
 
+def weight_place(name: str) -> int:
+    """The operand of a layer that is its weights; a recurrent one may be without those of its first gate."""
+    return 2 if name in RECURRENT else 1
+
+
 def coverage(model: Any) -> tuple[int, int]:
-    """How many convolutions and matrix products have int8 operands, of how many.
+    """How many of the layers (convolutions, matrix products, recurrent layers) have int8 weights, of how many.
 
     Layers with float activations and int8 weights count: their activations are quantized as they come (dynamic).
     """
     from ai_edge_litert import schema_py_generated as schema
 
     tensors = model.subgraphs[0].tensors
-    layers = [op for name, op in _named(model) if name in LAYERS]
-    return sum(tensors[op.inputs[1]].type == schema.TensorType.INT8 for op in layers), len(layers)
+    weights = [op.inputs[weight_place(name)] for name, op in _named(model) if name in LAYERS]
+    return sum(tensors[index].type == schema.TensorType.INT8 for index in weights), len(weights)

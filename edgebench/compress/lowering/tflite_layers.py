@@ -17,7 +17,10 @@ def scopes(model: Any, names: Sequence[str]) -> list[str]:
     """
     graph = model.subgraphs[0]
     told = [
-        (graph.tensors[op.inputs[1]].name.decode(), [graph.tensors[i].name.decode() for i in op.outputs])
+        (
+            graph.tensors[op.inputs[tflite_file.weight_place(name)]].name.decode(),
+            [graph.tensors[i].name.decode() for i in op.outputs],
+        )
         for name, op in tflite_file._named(model)
         if name in tflite_file.LAYERS
     ]

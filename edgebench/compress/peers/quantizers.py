@@ -42,7 +42,7 @@ class Peer(ABC):
         """Write the int8 file. Raises PlanError where no ONNX file is wanted, ModelError, DataError, MissingRuntime."""
         import onnx
 
-        from edgebench.compress.lowering import lower_onnx
+        from edgebench.compress.lowering import lower_onnx, onnx_int8
         from edgebench.compress.lowering.counted import int8_facts
         from edgebench.compress.model_file import inputs_of
 
@@ -66,7 +66,7 @@ class Peer(ABC):
             raise ModelError(
                 f"{self.library} cannot quantize this network: {first_line(error)}.", "Leave this recipe out."
             ) from error
-        return {"quantizer": self.library, **int8_facts(*lower_onnx.coverage(onnx.load(path)))}
+        return {"quantizer": self.library, **int8_facts(*onnx_int8.coverage(onnx.load(path)))}
 
     @abstractmethod
     def call(self, source: Path, taken: str, samples: NDArray[Any], path: Path) -> None:

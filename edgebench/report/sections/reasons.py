@@ -33,7 +33,7 @@ def reasons(own: Result, base: Result) -> tuple[str, ...]:
 
 
 def coverage(result: Result) -> tuple[int, int] | None:
-    """How many of the heavy layers (convolutions, matrix products) ran in int8, of how many; None where it is not known."""
+    """How many of the convolutions, matrix products and recurrent layers ran in int8, of how many; None: not known."""
     int8, floats = result.effective.get("int8_ops"), result.effective.get("float_ops")
     if not isinstance(int8, int) or not isinstance(floats, int) or int8 + floats == 0:
         return None
