@@ -34,11 +34,12 @@ def check_file(path: Path, data: DataSet) -> TensorSpec:
     spec = inputs[0]
     shape = data.evaluation.inputs.shape
     fits = len(spec.shape) == len(shape) and all(a in (None, b) for a, b in zip(spec.shape[1:], shape[1:], strict=True))
-    if spec.dtype != "float32" or not fits:
+    given = str(data.evaluation.inputs.dtype)
+    if spec.dtype != given or not fits:
         wanted = ["any" if d is None else d for d in spec.shape[1:]]
         raise ModelError(
-            f"{path.name} takes {spec.dtype} samples of shape {wanted}, but {data.name} has float32 {list(shape[1:])}.",
-            "Give it data of the shape that it was made for.",
+            f"{path.name} takes {spec.dtype} samples of shape {wanted}, but {data.name} has {given} {list(shape[1:])}.",
+            "Give it data of the type and shape that it was made for.",
         )
     return spec
 

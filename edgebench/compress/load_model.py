@@ -36,6 +36,10 @@ _WHOLE = re.compile(r"indices.*\b(long|int)\b|scalar type (Long|Int)\b", re.IGNO
 """What torch says of an embedding or an index that is given floats."""
 
 
+_REAL = re.compile(r"\bdtype|scalar type|\bLong|\bInt\b|long int", re.IGNORECASE)
+"""What torch says of a layer that is given whole numbers."""
+
+
 def load_module(spec: ModelSpec, base: Path, *, seed: int = 0) -> nn.Module:
     """Call the entry (its options as keywords; `base` on the path) and load the weights, if any; eval mode.
 
@@ -150,8 +154,13 @@ def _not_run(inputs: Tensor, error: Exception) -> ModelError:
     said = f"{first_line(error)}{f', at {line}' if line else ''}"
     if _WHOLE.search(str(error)):
         return ModelError(
-            f"The network wants whole numbers, and a network in python is fed float32: {said}.",
-            "Make them whole in its forward (x.long()), or export it: edgebench bench FILE.onnx feeds each input its own type.",
+            f"The network wants whole numbers, and its samples are {str(inputs.dtype).removeprefix('torch.')}: {said}.",
+            "Save them as int64, or make them whole in its forward: x.long().",
+        )
+    if not inputs.is_floating_point() and _REAL.search(str(error)):
+        return ModelError(
+            f"The network wants real numbers, and its samples are {str(inputs.dtype).removeprefix('torch.')}: {said}.",
+            "Save them as float32, or convert them in its forward: x.float().",
         )
     shape = list(inputs.shape[1:])
     if line:

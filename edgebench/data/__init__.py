@@ -24,9 +24,9 @@ Source = Callable[[str, Mapping[str, Any], Path], "DataSet"]
 
 @dataclass(frozen=True)
 class Split:
-    """Samples of one use. `inputs` is float32 (N, ...), `labels` int64 (N,) or None where there are none."""
+    """Samples of one use. `inputs` is float32, int32 or int64 (N, ...), `labels` int64 (N,) or None where there are none."""
 
-    inputs: NDArray[np.float32]
+    inputs: NDArray[Any]
     labels: NDArray[np.int64] | None
 
     def __len__(self) -> int:

@@ -58,8 +58,8 @@ def npz_reason(path: Path, error: Exception) -> str:
 def from_arrays(name: str, arrays: Mapping[str, Any], calibration: int = CALIBRATION) -> DataSet:
     """Build a data set from arrays by key. Without x_calib, `calibration` training samples are set aside.
 
-    Inputs become float32, labels int64. Of the two, x_train or x_calib must be there: a set without x_train
-    serves networks that are trained already.
+    Inputs of int32 or int64 stay so (tokens, indices), all others become float32; labels become int64. Of the two, x_train
+    or x_calib must be there: a set without x_train serves networks that are trained already.
     """
     arrays = _dealt(name, arrays)
     for key in arrays:
@@ -68,7 +68,7 @@ def from_arrays(name: str, arrays: Mapping[str, Any], calibration: int = CALIBRA
     if "x_eval" not in arrays:
         raise DataError(f"The data set {name} has no x_eval.", "Add the samples to evaluate on as x_eval, and y_eval.")
     evaluation = _split(name, arrays, "eval")
-    empty = Split(np.zeros((0, *evaluation.inputs.shape[1:]), np.float32), None)
+    empty = Split(np.zeros((0, *evaluation.inputs.shape[1:]), evaluation.inputs.dtype), None)
     train = _split(name, arrays, "train") if "x_train" in arrays else empty
     if "x_calib" in arrays:
         calibrating = _split(name, arrays, "calib")
@@ -121,7 +121,7 @@ def _part(split: Split, indices: Indices) -> Split:
 
 
 def _split(name: str, arrays: Mapping[str, Any], use: str) -> Split:
-    inputs = _numbers(name, f"x_{use}", arrays[f"x_{use}"], np.float32)
+    inputs = _numbers(name, f"x_{use}", arrays[f"x_{use}"], _kind(arrays))
     if inputs.ndim < 2 or not len(inputs):
         raise DataError(f"The array x_{use} of {name} has no samples.", "Give it the shape (samples, ...).")
     if not np.isfinite(inputs).all():
@@ -137,6 +137,12 @@ def _split(name: str, arrays: Mapping[str, Any], use: str) -> Split:
     return Split(inputs, labels)
 
 
+def _kind(arrays: Mapping[str, Any]) -> Any:
+    """One type for the samples of every use: whole numbers of 32 or 64 bits where all are such, else float32."""
+    found = {getattr(array, "dtype", None) for key, array in arrays.items() if key in ("x_train", "x_calib", "x_eval")}
+    return found.pop() if found in ({np.dtype(np.int32)}, {np.dtype(np.int64)}) else np.float32
+
+
 def _numbers(name: str, key: str, array: Any, dtype: Any) -> NDArray[Any]:
     if isinstance(array, (tuple, list)) and array and all(getattr(part, "ndim", 0) for part in array) and key[0] == "x":
         parts = [np.asarray(part) for part in array]
@@ -144,14 +150,14 @@ def _numbers(name: str, key: str, array: Any, dtype: Any) -> NDArray[Any]:
             raise DataError(f"The array {key} of {name} is {len(parts)} arrays: {ONE_INPUT[0]}", ONE_INPUT[1])
     try:
         numbers = np.asarray(array)
-        kinds = "iub" if dtype is np.int64 else "fiub"
-        if dtype is np.int64 and numbers.dtype.kind == "f":
+        kinds = "iub" if key[0] == "y" else "fiub"
+        if key[0] == "y" and numbers.dtype.kind == "f":
             raise DataError(f"The labels {key} of {name} are {numbers.dtype} numbers, no classes.", CLASSES_ONLY)
         if numbers.dtype.kind not in kinds:
             raise TypeError(f"{numbers.dtype} values")
         return np.ascontiguousarray(numbers, dtype)
     except (TypeError, ValueError) as error:
-        wanted = "whole numbers" if dtype is np.int64 else "numbers"
+        wanted = "whole numbers" if key[0] == "y" else "numbers"
         raise DataError(
             f"The array {key} of {name} cannot be used: {error}.", f"Make it an array of {wanted}."
         ) from error

@@ -127,7 +127,10 @@ def test_a_network_that_does_not_fit_the_data(made: ModelSpec, match: str, nets:
     [
         ("return self.absent(x)", r"AttributeError.*at odd\.py:5, \"return self\.absent\(x\)\"\. Mend that line"),
         ("return x.reshape(2, 7)", r"run on inputs of shape \[1, 12, 12\]: RuntimeError: shape.*at odd\.py:5"),
-        ("return nn.functional.embedding(x, torch.zeros(9, 9))", r"wants whole numbers.*fed float32.*x\.long\(\)"),
+        (
+            "return nn.functional.embedding(x, torch.zeros(9, 9))",
+            r"wants whole numbers.*samples are float32.*x\.long\(\)",
+        ),
     ],
 )
 def test_what_a_network_raises_is_told_with_the_line_of_its_author(line: str, match: str, tmp_path: Path) -> None:

@@ -41,3 +41,29 @@ def test_every_layer_of_a_transformer_is_fused_and_near_the_float_network(tmp_pa
         wanted = model(x).numpy()
     off = np.linalg.norm(np.load(tmp_path / "y.npy") - wanted) / np.linalg.norm(wanted)
     assert 1e-4 < off < 0.1
+
+
+@pytest.mark.parametrize("name", ["onnx-u8s8", "pt2-int8-x86", "pte-int8", "tflite-int8", "ncnn"])
+def test_a_network_of_whole_numbers_becomes_every_file_that_can_take_them(tmp_path: Path, name: str) -> None:
+    from edgebench.compress.lowering import export, lower
+    from edgebench.compress.quantization.quantize import Quantize
+    from edgebench.errors import ModelError
+    from edgebench.inspect import look
+
+    for package in {"pte-int8": ["executorch"], "tflite-int8": ["litert_torch"]}.get(name, []):
+        pytest.importorskip(package)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Embedding(30, 8), torch.nn.Flatten(), torch.nn.Linear(40, 3)).eval()
+    tokens = np.random.default_rng(0).integers(0, 30, (32, 5))
+    example, source, how = torch.from_numpy(tokens[:2]), tmp_path / "float.onnx", lower.get(name)
+    export.export_onnx(model, example, source)
+    path = tmp_path / f"made.{how.format}"
+    given = lower.Request(
+        model=model, example=example, calibration=tokens, onnx=lambda: source, quantize=Quantize(samples=16)
+    )
+    if name == "ncnn":
+        with pytest.raises(ModelError, match="fed real numbers"):
+            how.write(given, path)
+        return
+    assert how.write(given, path)["int8_layers"] == 1
+    assert look(path, how.format).inputs[0].dtype == ("int32" if name == "tflite-int8" else "int64")

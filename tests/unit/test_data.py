@@ -292,3 +292,13 @@ def test_what_is_no_archive_is_not_answered_with_advice_about_pickles(tmp_path: 
     with pytest.raises(DataError, match=r"it is no .npz archive, or is damaged") as caught:
         load("text.npz", {}, tmp_path)
     assert "pickle" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("int64", "int64"), ("int32", "int32"), ("uint8", "float32"), ("float64", "float32")]
+)
+def test_tokens_stay_whole_numbers_and_all_else_is_float32(given: str, kept: str) -> None:
+    x = np.arange(40).reshape(10, 4).astype(given)
+    made = from_arrays("mine", {"x_calib": x[:4], "x_eval": x[4:]})
+    assert [str(s.inputs.dtype) for s in (made.train, made.calibration, made.evaluation)] == [kept] * 3
+    assert (made.evaluation.inputs == x[4:]).all()

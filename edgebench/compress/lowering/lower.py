@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Request:
     """What a lowering works from. Of `model` and `onnx` it uses one; a network that came as a file has no model.
 
-    `example` is (B, ...), B >= 2; `calibration` float32 (N, ...); `onnx` gives the path of the float ONNX file.
+    `example` is (B, ...), B >= 2; `calibration` (N, ...); `onnx` gives the path of the float ONNX file.
     """
 
     model: nn.Module | None

@@ -223,7 +223,7 @@ def _activations(content: bytes, samples: NDArray[Any], free: bool) -> Iterator[
         part = samples[start : start + size]
         if not start or len(part) != size:
             interpreter = _interpreter(content, len(part), keep=True)
-        interpreter.set_tensor(graph.inputs[0], np.ascontiguousarray(part))
+        _feed(interpreter, part)
         interpreter.invoke()
         for index in fed:
             values = interpreter.get_tensor(index)
@@ -244,6 +244,12 @@ def _interpreter(content: bytes, batch: int, *, keep: bool = False) -> Any:
     return interpreter
 
 
+def _feed(interpreter: Any, samples: NDArray[Any]) -> None:
+    """Set the one input. What was int64 in torch is int32 here."""
+    [wanted] = interpreter.get_input_details()
+    interpreter.set_tensor(wanted["index"], np.ascontiguousarray(samples, wanted["dtype"]))
+
+
 def _check_parity(content: bytes, model: nn.Module, example: Tensor, most: int) -> None:
     """Raise ModelError unless LiteRT gives torch's outputs, for one sample and for `most`."""
     from edgebench.compress.lowering.export import eager
@@ -253,7 +259,7 @@ def _check_parity(content: bytes, model: nn.Module, example: Tensor, most: int) 
     for size in sorted({1, most}):
         with silent():
             interpreter = _interpreter(content, size)
-            interpreter.set_tensor(interpreter.get_input_details()[0]["index"], example[:size].numpy())
+            _feed(interpreter, example[:size].numpy())
             interpreter.invoke()
             found = [interpreter.get_tensor(end["index"]) for end in interpreter.get_output_details()]
         for ours, theirs in zip(found, wanted, strict=True):

@@ -27,6 +27,8 @@ def convert(model: nn.Module, example: Tensor, path: Path, *, half: bool = False
 
     Returns facts. Raises ModelError: cannot be traced, or an operator is left that ncnn does not have.
     """
+    if not example.is_floating_point():
+        raise ModelError("ncnn is fed real numbers, and this network takes whole ones.", "Leave ncnn out.")
     one = example[:1].clone()
     with quiet(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         try:
