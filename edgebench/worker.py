@@ -259,10 +259,11 @@ def _subject(work: Work, session: Session, arrays: dict[str, Any], baseline: dic
         )
     for spec in session.inputs:
         _check_shape(spec, inputs[spec.name], work.cell)
+    _check_outputs(session.outputs)
     return Subject(
         cell=work.cell,
         session=session,
-        inputs={n: inputs[n] for n in names},
+        inputs={spec.name: _of_width(spec, inputs[spec.name]) for spec in session.inputs},
         labels=arrays.get("labels"),
         reference=_numbered(arrays, "reference"),
         parent=_numbered(arrays, "parent"),
@@ -276,6 +277,24 @@ def _numbered(arrays: dict[str, Any], name: str) -> list[Any]:
         return [arrays[name]]
     keys = sorted((k for k in arrays if k.startswith(f"{name}:")), key=lambda k: int(k.split(":")[1]))
     return [arrays[k] for k in keys]
+
+
+def _check_outputs(specs: tuple[TensorSpec, ...]) -> None:
+    """Text can neither be kept in place between inferences nor compared with the accuracy run's."""
+    for spec in specs:
+        if spec.dtype.startswith(("str", "bytes", "object")):
+            raise ModelError(
+                f"Output {spec.name!r} of the network is text, and only numbers can be measured here.",
+                "Export the network without the step that makes text: with the numbers that step takes.",
+            )
+
+
+def _of_width(spec: TensorSpec, array: Any) -> Any:
+    """Whole numbers in the width that a runtime has for them: LiteRT takes int32 where torch had int64."""
+    if spec.dtype not in ("int32", "int64") or array.dtype.kind not in "iu" or array.dtype == spec.dtype:
+        return array
+    made = array.astype(spec.dtype)
+    return made if (made == array).all() else array
 
 
 def _check_shape(spec: TensorSpec, array: Any, cell: Cell) -> None:

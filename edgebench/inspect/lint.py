@@ -66,6 +66,9 @@ def _strings(facts: Facts) -> Iterator[Finding]:
     wrong = sorted(v.name for v in facts.graph.input if facts.dtypes.get(v.name) == "string")
     if wrong:
         yield Finding(text=f"takes text: {some(wrong)}")
+    made = sorted(v.name for v in facts.graph.output if facts.dtypes.get(v.name) == "string")
+    if made:
+        yield Finding(text=f"gives text: {some(made)}")
 
 
 def _signed_activations(facts: Facts) -> Iterator[Finding]:

@@ -195,3 +195,21 @@ def test_every_backend_is_told_and_the_legal_ones_come_first(tmp_path: Path) -> 
 def test_a_list_of_names_is_cut(tmp_path: Path) -> None:
     assert lint.some(["a", "b"]) == "a, b"
     assert lint.some(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
+
+
+def test_text_at_either_end_is_not_legal_where_only_numbers_are_taken(tmp_path: Path) -> None:
+    names = helper.make_tensor("names", TensorProto.STRING, [4], [b"a", b"b", b"c", b"d"])
+    nodes = [
+        helper.make_node("ArgMax", ["x"], ["i"], axis=1, keepdims=0),
+        helper.make_node("Gather", ["names", "i"], ["y"]),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, kind, shape)
+        for name, kind, shape in (("x", TensorProto.FLOAT, ["N", 4]), ("y", TensorProto.STRING, ["N"]))
+    ]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [names])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(tmp_path / "m.onnx")
+    )
+    for target in ("openvino", "tensorrt"):
+        assert "gives text: y" in said(tmp_path / "m.onnx", target)
