@@ -8,14 +8,16 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgebench import plan as plans
 from edgebench import plugins, ready, store
 from edgebench.backend import Backend
+from edgebench.codec import to_json
 from edgebench.environment import cache_folder
 from edgebench.errors import DataError, MissingRuntime, ModelError, PlanError, did_you_mean
 from edgebench.making import Progress, quiet
+from edgebench.report import cards
 from edgebench.schema import Artifact, ModelSpec, Recipe, Step, TensorSpec
 
 if TYPE_CHECKING:
@@ -59,20 +61,21 @@ def convert(
         raise DataError(
             "int8 needs samples to calibrate on, and none were given.", "Give them with --calibration DATA."
         )
+    recipe = Recipe(name=precision, steps=(QUANTIZE,) if how.precision == "int8" else ())
+    asked = {"model": spec, "recipes": [recipe], "data": calibration or None}
     if inputs and how.precision != "int8":
-        return _put(_lowered(Path(spec.source), lowering), runtime, precision, target)
+        return _put(_lowered(Path(spec.source), lowering), runtime, precision, target, asked)
     if inputs:
         from edgebench.compress.lowering import lower_onnx
 
         lower_onnx.check_float(Path(spec.source))
     base = Path.cwd()
-    data = load(*ready.data_source(calibration, shapes or {}, source), base)
-    recipe = Recipe(name=precision, steps=(QUANTIZE,) if how.precision == "int8" else ())
+    data = load(*ready.data_source(calibration, shapes or {}, source, option="--calibration"), base)
     methods.check_recipe(recipe)
     pipeline.check(spec, data, base=base, recipes=(recipe,))
     cache = cache_folder()
     made = pipeline.build(spec, recipe, (lowering,), data, base=base, cache=cache, progress=progress)
-    return _put(made.artifacts[lowering], runtime, precision, target)
+    return _put(made.artifacts[lowering], runtime, precision, target, asked)
 
 
 def _lowered(path: Path, lowering: str) -> Artifact:
@@ -155,8 +158,11 @@ def _check_ending(target: Path, form: str, backend: Backend) -> None:
     )
 
 
-def _put(artifact: Artifact, backend: Backend, precision: str, target: Path) -> Artifact:
-    """Lay the file where it was asked for, whole or not at all; compiled first where the name asks for that."""
+def _put(artifact: Artifact, backend: Backend, precision: str, target: Path, asked: Mapping[str, Any]) -> Artifact:
+    """Lay the file where it was asked for, whole or not at all, and its card beside it; compiled where the name asks for that.
+
+    `asked` is what the card takes of a plan: model, recipes, data.
+    """
     with tempfile.TemporaryDirectory() as folder:
         if ready.known_format(target) != artifact.format:
             found = backend.probe()
@@ -168,4 +174,7 @@ def _put(artifact: Artifact, backend: Backend, precision: str, target: Path) -> 
             part = target.with_name(target.name + ".part")
             shutil.copyfile(artifact.path, part)
             os.replace(part, target)
-    return replace(artifact, path=str(target))
+            made = replace(artifact, path=str(target))
+            card = cards.text(to_json(asked), precision, made, {"backend": backend.name, "precision": precision})
+            target.with_name(target.name + cards.SUFFIX).write_text(card, encoding="utf-8")
+    return made

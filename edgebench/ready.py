@@ -128,13 +128,21 @@ def _entry_plan(
 
 
 def data_source(
-    data: str, shapes: Mapping[str, Sequence[int]], network: str, batches: Sequence[int] = (1,)
+    data: str,
+    shapes: Mapping[str, Sequence[int]],
+    network: str,
+    batches: Sequence[int] = (1,),
+    *,
+    option: str = "--data",
 ) -> tuple[str, dict[str, Any]]:
-    """A plan's data source and its options, from what the command line gave: a path, an entry, or shapes alone."""
+    """A plan's data source and its options, from what the command line gave: a path, an entry, or shapes alone.
+
+    `option` is what the command calls the data, for its hints.
+    """
     from edgebench import given
 
     if not data:
-        return RANDOM_SAMPLES, {"shape": given.sample_shape(shapes, network, batches)}
+        return RANDOM_SAMPLES, {"shape": given.sample_shape(shapes, network, batches, option)}
     if data.endswith(".npz"):
         return "edgebench.given:data_set", {"file": str(Path(data).resolve())}
     return (data if data == "digits" or is_entry(data) else str(Path(data).resolve())), {}

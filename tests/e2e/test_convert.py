@@ -53,6 +53,10 @@ def test_an_onnx_file_becomes_int8(
     done = edgebench("convert", tiny_onnx, *asked, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["format"] == "onnx"
+    card = json.loads((tmp_path / "out/int8.onnx.card.json").read_text())
+    assert (card["sha256"], card["parent"] is None) == (json.loads(done.stdout)["sha256"], False)
+    assert (card["backend"], [step["method"] for step in card["steps"]]) == ("onnxruntime", ["quantize"])
+    assert card["versions"]["edgebench"]
     found = json.loads(warm("inspect", tmp_path / "out/int8.onnx", "--json").stdout)
     assert (found["int8_layers"], found["layers"]) == (2, 2)
     assert warm("convert", "out/int8.onnx", "--to", "openvino").returncode == 0
