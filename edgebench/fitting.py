@@ -70,7 +70,7 @@ def _drawn(path: Path, spec: TensorSpec, given: Sequence[int] | None, batches: S
         if None in spec.shape[1:]:
             raise DataError(
                 f'Input "{spec.name}" has free axes: {layouts.shown(spec.shape)}.',
-                f"Say its shape: --shape {layouts.typed(spec.name, [None, *spec.shape[1:]])}, for example.",
+                f"Say its shape: --shape {layouts.typed(spec.name, spec.shape)}, for example.",
             )
         return [size or 1 for size in spec.shape]
     if spec.shape == (1,):

@@ -8,13 +8,16 @@ import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgebench import fitting, layouts, lines, ready, store
 from edgebench.codec import Options, digest, to_json
 from edgebench.errors import DataError, ModelError, PlanError
 from edgebench.plan import Plan
 from edgebench.schema import Artifact, Cell, Protocol, TensorSpec, Work
+
+if TYPE_CHECKING:
+    from edgebench.data import DataSet
 
 Arrays = dict[str, Any]
 """`input:NAME` (N, ...), `labels` (N,), and the other file's answers: `parent`, or `parent:0`, `parent:1`, ..."""
@@ -85,7 +88,7 @@ def drawn(path: Path, specs: Sequence[TensorSpec], plan: Plan) -> Arrays:
     for spec in specs:
         shape = list(shapes.get(spec.name) or spec.shape)
         if not shape or any(size is None for size in shape[1:]):
-            said = layouts.typed(spec.name, [None, *spec.shape[1:]])
+            said = layouts.typed(spec.name, spec.shape)
             raise DataError(
                 f'Input "{spec.name}" has free axes: {list(spec.shape)}.', f"Say its shape: --shape {said}."
             )
@@ -226,33 +229,50 @@ def samples(shape: Sequence[int], count: int = 64, seed: int = 0) -> dict[str, A
     return {"x_calib": x[:count], "x_eval": x[count:]}
 
 
-def data_set(file: str) -> dict[str, Any]:
+def data_set(file: str) -> DataSet:
     """A data set from an .npz of one input and labels: a fifth to calibrate on, the rest to evaluate on. Raises DataError.
 
     One that is a data set already (x_eval, ...) stays as it is.
     """
     import numpy as np
 
+    from edgebench.data.arrays import from_arrays
+
     arrays = from_npz(Path(file), ())
+    fitting.check_numbers(arrays)
     with np.load(file, allow_pickle=False) as archive:
         if "x_eval" in archive.files:
-            return {name: archive[name] for name in archive.files}
+            return from_arrays(Path(file).name, {name: archive[name] for name in archive.files})
     inputs = [name for name in arrays if name.startswith("input:")]
     if len(inputs) > 1:
-        raise DataError(f"{file} has {len(inputs)} inputs, and a network in python takes one.", "Save one, and labels.")
+        raise DataError(
+            f"{file} has {len(inputs)} inputs, and a network in python is fed one here.",
+            "Save one, and labels; or export the network, and measure the file: edgebench bench FILE.onnx --data takes them all.",
+        )
     x = arrays[inputs[0]]
     if len(x) < 2:
         raise DataError(f"{file} has {len(x)} sample.", "Give two or more: one to calibrate on, one to evaluate on.")
     cut = max(1, len(x) // 5)
-    return {"x_calib": x[:cut], "x_eval": x[cut:]} | ({"y_eval": arrays["labels"][cut:]} if "labels" in arrays else {})
+    labels = {"y_eval": arrays["labels"][cut:]} if "labels" in arrays else {}
+    return from_arrays(Path(file).name, {"x_calib": x[:cut], "x_eval": x[cut:], **labels})
 
 
-def sample_shape(shapes: Mapping[str, Sequence[int]], entry: str, batches: Sequence[int] = (1,)) -> list[int]:
-    """Of one sample of a python entry's network, from --shape NAME=1xAxB or of a batch that is asked for. Raises PlanError."""
-    if len(shapes) != 1 or len(next(iter(shapes.values()))) < 2:
+def sample_shape(
+    shapes: Mapping[str, Sequence[int]], entry: str, batches: Sequence[int] = (1,), option: str = "--data"
+) -> list[int]:
+    """Of one sample of a python entry's network, from --shape NAME=1xAxB or of a batch that is asked for. Raises PlanError.
+
+    `option` is what the command calls the data.
+    """
+    if len(shapes) > 1:
+        raise PlanError(
+            f"{entry} is given {len(shapes)} shapes, and a network in python is fed one input here.",
+            "Export it with all of its inputs, and measure the file: edgebench bench FILE.onnx feeds any number of them.",
+        )
+    if not shapes or len(next(iter(shapes.values()))) < 2:
         raise PlanError(
             f"{entry} is a network without data, so the shape of its input is not known.",
-            "Say it: --shape input=1x3x224x224, or give samples with --data.",
+            f"Say it: --shape input=1x3x224x224, or give samples with {option}.",
         )
     [(name, shape)] = shapes.items()
     if shape[0] not in (1, *batches):

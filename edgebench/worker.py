@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from edgebench import lines, measure, plugins
+from edgebench import layouts, lines, measure, plugins
 from edgebench.backend import Backend, ModelError, Session, TensorSpec
 from edgebench.codec import from_json, to_json
 from edgebench.devices.evidence import Canaries, SampleEvidence, SliceEvidence
@@ -336,7 +336,7 @@ def random_inputs(specs: tuple[TensorSpec, ...], work: Work) -> dict[str, Any]:
         if not shape or any(d is None for d in shape[1:]):
             raise DataError(
                 f"Input {spec.name!r} has free axes: {list(spec.shape)}.",
-                f"Say its shape: --shape {spec.name}={'x'.join(str(d or 8) for d in (1, *spec.shape[1:]))}, for example.",
+                f"Say its shape: --shape {layouts.typed(spec.name, spec.shape)}, for example.",
             )
         shape[0] = work.cell.batch * facts.get("count", 16)
         dtype = np.dtype(spec.dtype)

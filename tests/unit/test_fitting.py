@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgebench import fitting, given, ready
-from edgebench.errors import EdgebenchError
+from edgebench.errors import DataError, EdgebenchError, PlanError
 from edgebench.inspect import Network
 from edgebench.schema import TensorSpec
 
@@ -141,3 +141,24 @@ def test_far_too_many_threads_are_refused_and_somewhat_too_many_are_a_row() -> N
     fitting.check_threads((1,))
     with pytest.raises(EdgebenchError, match=r"9999999 threads were asked for, and .* CPUs may be used here"):
         fitting.check_threads((1, 9999999))
+
+
+def test_a_hint_names_the_option_of_its_own_command_and_a_batch_that_is_fixed() -> None:
+    with pytest.raises(PlanError) as error:
+        given.sample_shape({}, "my:net", option="--calibration")
+    assert error.value.fix.endswith("or give samples with --calibration.")
+    with pytest.raises(PlanError, match="2 shapes, and a network in python is fed one input"):
+        given.sample_shape({"a": [1, 3], "b": [1, 4]}, "my:net")
+    with pytest.raises(DataError) as other:
+        fitting.check_shapes(Path("net.onnx"), [spec(4, 5, None)], {}, (4,), 16)
+    assert "--shape x=4x5x8" in other.value.fix
+
+
+@pytest.mark.parametrize("names", [("x", "labels"), ("x_calib", "x_eval")])
+def test_numbers_that_are_none_are_said_of_the_users_own_file(tmp_path: Path, names: tuple[str, str]) -> None:
+    arrays = {name: np.arange(10) if name == "labels" else np.full((10, 3), np.nan, np.float32) for name in names}
+    np.savez(tmp_path / "mine.npz", **arrays)
+    with pytest.raises(DataError) as error:
+        given.data_set(str(tmp_path / "mine.npz"))
+    assert "edgebench" not in error.value.problem
+    assert "NaN" in f"{error.value.problem} {error.value.fix}"
