@@ -24,6 +24,10 @@ BITS = {
 }  # fmt: skip
 
 
+PRECISIONS = {"float16": "fp16", "bfloat16": "bf16", "float64": "fp64", "int32": "int32", "int64": "int64"}
+"""What a network of such numbers is called; weights of fewer bits beside float layers make it no other than fp32."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
     """`shape` is None where it is not known, and holds None where one axis is not. `weight`: a trained number, no constant
@@ -113,12 +117,15 @@ class Network:
         return dict(sorted(sums.items(), key=lambda item: (-item[1], item[0])))
 
     def precision(self) -> str:
-        """The precision that most of the layers, or their weights, are of: int8, fp16, bf16 or fp32."""
+        """The precision that most of the layers, or their weights (without any: the first input), are of.
+
+        int8, fp16, bf16 or fp32; fp64, int32 or int64 where a file is made of such.
+        """
         int8, layers = self.layers()
         if layers and int8 > layers - int8:
             return "int8"
-        most = next(iter(self.weights()), "float32")
-        return {"float16": "fp16", "bfloat16": "bf16"}.get(most, "fp32")
+        most = next(iter(self.weights()), self.inputs[0].dtype if self.inputs else "float32")
+        return PRECISIONS.get(most, "fp32")
 
     def peak(self) -> int | None:
         """The estimated peak of the activations in bytes; as the file states it, if it does."""

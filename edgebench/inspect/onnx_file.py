@@ -48,7 +48,7 @@ def read(path: Path, shapes: Mapping[str, Sequence[int]]) -> Network:
         outputs=outputs,
         tensors=tensors,
         nodes=nodes,
-        made_by=", ".join(filter(None, (producer, f"opset {opsets.get('ai.onnx', '?')}"))),
+        made_by=f"{producer or 'an unnamed tool'}, opset {opsets.get('ai.onnx', '?')}",
         notes=tuple(notes),
         size=sum(p.stat().st_size for p in (path, *external_files(path))),
         custom=tuple(sorted(custom)),

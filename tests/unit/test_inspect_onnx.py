@@ -180,3 +180,16 @@ def test_the_weights_of_inner_graphs_are_parameters(tmp_path: Path) -> None:
     network = look(saved(tmp_path / "m.onnx", nodes, {"shared": ones(3, 4)}, {"x": ["N", 3]}, ["y"]), "onnx")
     assert network.parameters() == 24
     assert any("counted once" in note for note in network.notes)
+
+
+@pytest.mark.parametrize(("kind", "said"), [(np.float64, "fp64"), (np.int32, "int32"), (np.float16, "fp16")])
+def test_the_precision_is_that_of_the_numbers(tmp_path: Path, kind: Any, said: str) -> None:
+    number = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    ends = [helper.make_tensor_value_info(name, number, ["N", 4]) for name in "xy"]
+    weight = numpy_helper.from_array(np.ones((4, 4), kind), "w")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", ends[:1], ends[1:], [weight])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(made, str(tmp_path / "m.onnx"))
+    network = look(tmp_path / "m.onnx", "onnx")
+    assert network.precision() == said
+    assert network.made_by == "an unnamed tool, opset 17"
