@@ -100,7 +100,7 @@ class _Training:
         note = state.note
         assert note is not None
         trained_in = f"{precision(self.device, self.how.mixed_precision)} on {self.device.type}"
-        self.context.remember(loss=note["loss"], train_accuracy=note["accuracy"], trained_in=trained_in)
+        self.context.remember(loss=note["loss"], running_train_accuracy=note["accuracy"], trained_in=trained_in)
         self.model.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.mode(self.model, False)
         return self.model
