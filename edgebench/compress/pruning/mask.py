@@ -21,8 +21,9 @@ class Mask:
 
     No CPU runtime computes less for zeros: what unstructured ones buy is the compressed size of the file, which is recorded.
     2:4 is for TensorRT on GPUs since Ampere (Mishra et al., 2021, arXiv:2104.08378): along the input channels. Magnitude
-    (Han et al., 2015, arXiv:1506.02626); `scope` compares within a layer, or over the network. `retrain` are options of the step
-    finetune, during which the zeros stay; a later step that would fill them, or take channels out of the fours, is refused.
+    (Han et al., 2015, arXiv:1506.02626); `scope` compares within a layer, or over the network. Every layer is masked, the
+    classifier too: `keep` names those that stay whole, with commas between them. `retrain` are options of the step finetune,
+    during which the zeros stay; a later step that would fill them, or take channels out of the fours, is refused.
     """
 
     name: ClassVar[str] = "mask"
