@@ -39,6 +39,12 @@ class Interrupted(EdgebenchError):
     """The user pressed Ctrl-C; what was measured is kept."""
 
 
+def said_of(thing: object) -> str:
+    """What kind of thing was given, with its article: "an int", "a list"."""
+    name = type(thing).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `Did you mean "x"?` for the nearest known word, else the list of what there is."""
     names = sorted(set(known))

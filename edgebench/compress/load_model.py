@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from edgebench.compress.quiet import first_line
 from edgebench.data import DataSet
 from edgebench.entries import call
-from edgebench.errors import EdgebenchError, ModelError
+from edgebench.errors import EdgebenchError, ModelError, said_of
 from edgebench.schema import ModelSpec
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
@@ -55,7 +55,7 @@ def load_module(spec: ModelSpec, base: Path, *, seed: int = 0) -> nn.Module:
             BASE.reset(token)
     if not isinstance(made, nn.Module):
         raise ModelError(
-            f"The python entry {spec.source} returned a {type(made).__name__}, no torch.nn.Module.",
+            f"The python entry {spec.source} returned {said_of(made)}, no torch.nn.Module.",
             "Make it return the network itself.",
         )
     if spec.weights:

@@ -109,7 +109,12 @@ def _dealt(name: str, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _set_aside(name: str, train: Split, count: int) -> tuple[Split, Split]:
-    if len(train) < 2 or count < 1:
+    if len(train) == 1:
+        raise DataError(
+            f"The data set {name} has one sample in x_train, and none is left to calibrate on.",
+            "Add more to it, or an x_calib.",
+        )
+    if not len(train) or count < 1:
         raise DataError(f"The data set {name} has no samples to calibrate on.", "Add x_train or x_calib to it.")
     labels = train.labels if train.labels is not None else np.zeros(len(train), np.int64)
     some, rest = stratified(labels, (min(count, len(train) // 2),), SEED)
@@ -122,6 +127,11 @@ def _part(split: Split, indices: Indices) -> Split:
 
 def _split(name: str, arrays: Mapping[str, Any], use: str) -> Split:
     inputs = _numbers(name, f"x_{use}", arrays[f"x_{use}"], _kind(arrays))
+    if inputs.ndim == 1 and len(inputs):
+        raise DataError(
+            f"The array x_{use} of {name} has one axis, {inputs.shape}, and so none beside that of the samples.",
+            "Give it the shape (samples, ...): x[None] for a single sample, x[:, None] for single numbers.",
+        )
     if inputs.ndim < 2 or not len(inputs):
         raise DataError(f"The array x_{use} of {name} has no samples.", "Give it the shape (samples, ...).")
     if not np.isfinite(inputs).all():

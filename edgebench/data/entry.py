@@ -9,7 +9,7 @@ from typing import Any
 from edgebench.data import DataSet
 from edgebench.data.arrays import from_arrays
 from edgebench.entries import call
-from edgebench.errors import DataError
+from edgebench.errors import DataError, said_of
 
 
 def load(source: str, options: Mapping[str, Any], base: Path) -> DataSet:
@@ -20,6 +20,6 @@ def load(source: str, options: Mapping[str, Any], base: Path) -> DataSet:
     if isinstance(made, Mapping):
         return from_arrays(source, made)
     raise DataError(
-        f"The data entry {source} returned a {type(made).__name__}.",
+        f"The data entry {source} returned {said_of(made)}.",
         "Return an edgebench.data.DataSet, or a dict with x_train, y_train, x_eval and y_eval.",
     )

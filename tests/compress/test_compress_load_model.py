@@ -98,7 +98,7 @@ def test_a_header_whose_length_looks_like_a_pickle_is_none(length: int, tmp_path
     [
         ("nowhere:net", "does not import: ModuleNotFoundError"),
         ("nets:nmber", 'Did you mean "number"'),
-        ("nets:number", "returned a int, no torch.nn.Module"),
+        ("nets:number", "returned an int, no torch.nn.Module"),
         ("nets:half", "raised AttributeError"),
         ("nets", "no python entry"),
     ],

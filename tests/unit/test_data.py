@@ -172,6 +172,8 @@ def test_a_sample_in_two_splits_is_refused(first: str, second: str) -> None:
     [
         ({"x_evl": 1}, 'Did you mean "x_eval"'),
         ({"x_eval": np.zeros((0, 1, 4, 4))}, "has no samples"),
+        ({"x_eval": np.zeros(16)}, "has one axis.*a single sample"),
+        ({"x_train": np.zeros((1, 1, 4, 4)), "y_train": np.zeros(1, int)}, "one sample in x_train"),
         ({"y_eval": np.arange(9)}, "does not label x_eval"),
         ({"y_eval": -np.ones(10, int)}, "does not label x_eval"),
         ({"y_eval": np.zeros(10)}, "no classes.*whole numbers from 0 up.*leave the y out"),
@@ -215,7 +217,7 @@ def test_pickled_arrays_are_not_loaded(tmp_path: Path) -> None:
         ("notes.txt", "no kind of data"),
         ("nowhere:make", "does not import: ModuleNotFoundError"),
         ("mine:make_it", 'Did you mean "make"'),
-        ("mine:wrong", "returned a int"),
+        ("mine:wrong", "returned an int"),
         ("mine:breaks", "raised KeyError"),
         (":x", "no python entry"),
         ("./mine.py:make", 'Write it as "mine:make"'),
