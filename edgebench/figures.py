@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgebench import blocks, stats
+from edgebench import blocks, stats, stopping
 from edgebench.codec import Options
 from edgebench.devices import emulation
 from edgebench.metrics import Metric, Record
@@ -74,8 +74,7 @@ def compare(work: Work, book: Book, rung: int = 1) -> Comparison | None:
     both = pairs.get(counting({attempt: len(found) for attempt, found in pairs.items()}), [])
     if len(both) < 2:
         return None
-    ones = [1.0] * len(both)
-    return Comparison(stats.ratio_interval(both, ones), stats.ratio_p(both, ones), len(both))
+    return Comparison(stopping.interval(both), stopping.p_value(both), len(both))
 
 
 def ratios(work: Work, book: Book, rung: int, attempt: int) -> list[float]:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from edgebench import blocks, figures, measure, stats
+from edgebench import blocks, figures, measure, stats, stopping
 from edgebench.ensemble import Ensemble
 from edgebench.metrics.latency import slice_medians
 from edgebench.track import Track
@@ -89,7 +89,7 @@ class Sampling:
             open_ratios = {t.id: w for t in self.ensemble.still(tracks) if (w := self._half_width(t)) is not None}
             widths.append(list(open_ratios.values()))
             spent = i * p.rounds * p.slice_seconds
-            verdict = stats.stopping(
+            verdict = stopping.enough(
                 widths, target=p.half_width, least=p.least_generations, spent=spent, cap=p.cell_seconds
             )
             lacking = [t for t in self.ensemble.still(tracks) if self._usable(t, attempt) < p.least_generations]

@@ -352,22 +352,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def stopping(
-    half_widths: Sequence[Sequence[float]], *, target: float = 0.02, least: int = 5, spent: float = 0.0,
-    cap: float = 60.0,
-) -> Literal["go on", "reached", "capped"]:  # fmt: skip
-    """Whether to measure another generation (item 9).
-
-    `half_widths[g]` holds the `half_width` of every published ratio after g + 1 generations. Enough is at
-    least `least` generations with all of them within `target` twice in a row, for one narrow interval may be
-    luck. `spent` and `cap` are seconds a cell.
-    """
-    last_two = half_widths[-2:]
-    if len(half_widths) >= max(least, 2) and all(h <= target for widths in last_two for h in widths):
-        return "reached"
-    return "capped" if spent >= cap else "go on"
-
-
 # may the figure be published?
 
 

@@ -14,7 +14,20 @@ CORE = ROOT / "edgebench"
 
 # Each layer may import itself and the layers before it.
 LAYERS = [
-    {"codec", "schema", "errors", "stats", "measure", "toml", "lines", "blocks", "entries", "layouts", "quantities"},
+    {
+        "codec",
+        "schema",
+        "errors",
+        "stats",
+        "stopping",
+        "measure",
+        "toml",
+        "lines",
+        "blocks",
+        "entries",
+        "layouts",
+        "quantities",
+    },
     {"plan", "plan_file", "squares", "plugins", "backend"},
     {"metrics", "devices", "store", "report", "environment", "suites", "figures"},
     {"decide", "imports"},

@@ -1,4 +1,4 @@
-"""The decisions of edgebench.stats: clean samples, steadiness, verdicts, stopping, cell status."""
+"""The decisions of edgebench.stats: clean samples, steadiness, verdicts, cell status."""
 
 from __future__ import annotations
 
@@ -170,26 +170,6 @@ def test_holm_keeps_the_family_wise_error() -> None:
     for _ in range(n):
         wrong += min(stats.holm([rng.random() for _ in range(10)])) < 0.05
     assert wrong / n <= 0.06
-
-
-# stopping
-
-
-def test_stopping_wants_five_generations_and_two_narrow_intervals_in_a_row() -> None:
-    narrow, wide = [0.01, 0.02], [0.01, 0.021]
-    assert stats.stopping([narrow] * 4) == "go on"
-    assert stats.stopping([wide] * 3 + [narrow] * 2) == "reached"
-    assert stats.stopping([narrow] * 5 + [wide]) == "go on"
-    assert stats.stopping([narrow] * 5 + [wide, narrow]) == "go on"
-    assert stats.stopping([narrow] * 5, target=0.01) == "go on"
-    assert stats.stopping([narrow], least=1) == "go on"  # twice in a row needs two
-    assert stats.stopping([]) == "go on"
-
-
-def test_stopping_at_the_cap() -> None:
-    assert stats.stopping([[0.5]] * 9, spent=59.9) == "go on"
-    assert stats.stopping([[0.5]] * 9, spent=60.0) == "capped"
-    assert stats.stopping([[0.01]] * 9, spent=60.0) == "reached"
 
 
 # cell status

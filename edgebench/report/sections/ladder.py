@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgebench import stats
+from edgebench import stats, stopping
 from edgebench.plugins import FLOOR
 from edgebench.report.points import Point, point
 from edgebench.report.sections.base import Line, Section, baselines, cut, drawable, names, once, places, shown
@@ -172,11 +172,15 @@ def compared(base: Row, row: Row) -> Point | None:
     if a is None or b is None or a.value is None or b.value is None:
         return None
     together = a.samples and len(a.samples) == len(b.samples) and base.result.campaign == row.result.campaign
-    found = stats.ratio_interval(a.samples, b.samples) if together else _welch(a.samples, b.samples)
+    found = _paired(a.samples, b.samples) if together else _welch(a.samples, b.samples)
     if found is None or found.low is None or found.high is None:
         return None
     made = Point(value=found.value, low=found.low, high=found.high)
     return made if drawable(made) else None
+
+
+def _paired(a: Sequence[float], b: Sequence[float]) -> stats.Estimate:
+    return stopping.interval([x / y for x, y in zip(a, b, strict=True)])
 
 
 def _welch(a: Sequence[float], b: Sequence[float]) -> stats.Estimate | None:
