@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgebench import blocks, stats, stopping
+from edgebench import blocks, states, stats, stopping
 from edgebench.codec import Options
 from edgebench.devices import emulation
 from edgebench.metrics import Metric, Record
@@ -135,7 +135,7 @@ def conclude(
             speedup = _speedup(comparison, adjusted[work.cell.id]) if comparison else _NO_SPEEDUP
             reserve = _reserve(evidence.get(work.baseline), comparison, protocol)
             found.append(_withheld(speedup, reserve) if reserve else speedup)
-        state, why = stats.cell_status(evidence[work.cell.id], protocol.least_generations)
+        state, why = states.cell_status(evidence[work.cell.id], protocol.least_generations)
         least = min(protocol.least_generations, evidence[work.cell.id].measured or 0)
         swayed = _swayed([*generations(book, work.cell.id, work.cell.threads, rung).values()], least)
         if state == "noisy":
@@ -222,13 +222,13 @@ def _withheld(m: Measurement, why: str) -> Measurement:
 
 def _evidence(
     work: Work, book: Book, comparison: Comparison | None, protocol: Protocol, rung: int
-) -> stats.CellEvidence:
+) -> states.CellEvidence:
     """What the protocol's item 11 judges a cell by: valid, repaired, throttled, noisy or unverified, and why."""
     own, judged = book.of(work.cell.id), book.judged(work.cell.id, work.cell.threads, rung)
     calls, clean = sum(g.calls for g in judged), sum(g.clean for g in judged)
     medians = [g.clean_median for g in judged if g.clean_median]
     usable = [g for g in judged if g.median is not None]
-    return stats.CellEvidence(
+    return states.CellEvidence(
         samples=calls,
         clean=clean if all(r.get("sees", "delay") == "delay" for r in own) else None,
         after_clean=sum(g.after_clean for g in judged),
@@ -244,12 +244,12 @@ def _evidence(
     )
 
 
-def _reserve(baseline: stats.CellEvidence | None, comparison: Comparison | None, protocol: Protocol) -> str:
+def _reserve(baseline: states.CellEvidence | None, comparison: Comparison | None, protocol: Protocol) -> str:
     """Why a ratio to this baseline is not to be believed. That its latency swayed is no reason: the pairing takes that out."""
     if baseline is None or comparison is None:
         return ""
     paired = replace(baseline, reached=True, generations=max(baseline.generations, comparison.pairs))
-    state, why = stats.cell_status(paired, protocol.least_generations)
+    state, why = states.cell_status(paired, protocol.least_generations)
     return f"its baseline: {why}" if state == "noisy" else ""
 
 

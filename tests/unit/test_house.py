@@ -20,6 +20,7 @@ LAYERS = [
         "errors",
         "stats",
         "stopping",
+        "states",
         "measure",
         "toml",
         "lines",
