@@ -93,10 +93,10 @@ def _ratio(base: Generation, own: Generation) -> float | None:
 
     Where the slices of either disagree it is that of their rounds: a neighbour that came and went met both in the same ones.
     """
-    if base.level is None or own.level is None:
+    if base.clean_median is None or own.clean_median is None:
         return None
     if base.settled and own.settled:
-        return base.level / own.level
+        return base.clean_median / own.clean_median
     rounds = [theirs / ours for theirs, ours in zip(base.slices, own.slices, strict=False)]
     return stats.median(rounds) if stats.is_settled(rounds) else None
 
@@ -231,7 +231,6 @@ def _evidence(
     return states.CellEvidence(
         samples=calls,
         clean=clean if all(r.get("sees", "delay") == "delay" for r in own) else None,
-        after_clean=sum(g.after_clean for g in judged),
         generations=max(len(usable), comparison.pairs if comparison else 0),
         measured=len(judged),
         steal=sum(g.steal for g in judged) / len(judged) if judged else 0.0,

@@ -14,7 +14,6 @@ class CellEvidence:
 
     samples: int
     clean: int | None
-    after_clean: int = 0
     generations: int
     """Generations that gave usable samples."""
     measured: int | None = None
@@ -56,12 +55,10 @@ def cell_status(e: CellEvidence, least_generations: int = 5) -> tuple[CellStatus
 def _status_by_share(e: CellEvidence, clean: int, share: float) -> tuple[CellStatus, str]:
     if share < 0.3:
         return "noisy", f"only {share:.0%} of the samples ran undisturbed"
-    if share < 0.5:
-        if e.after_clean >= 50:
-            return "repaired", f"{share:.0%} of the samples ran undisturbed: its interval allows for another 5 %"
-        return "noisy", f"only {e.after_clean} of 50 samples ran undisturbed after an undisturbed one"
     if clean < 50:
         return "noisy", f"only {clean} of 50 samples ran undisturbed"
+    if share < 0.5:
+        return "repaired", f"{share:.0%} of the samples ran undisturbed: its interval allows for another 5 %"
     if e.rung >= 2 and abs(e.all_over_clean - 1) > 0.03:
         return (
             "noisy",

@@ -1,7 +1,8 @@
 """Latency of one call at the cell's batch: load, first inference, median with interval, p90 and p99 bounds.
 
-The protocol's item 8: the figure is the geometric mean over generations of each one's *clean* median, where clean means never
-made to wait; p90 and p99 are upper bounds from *all* samples.
+The protocol's item 8: the figure is the geometric mean over generations of each one's *undisturbed* median: of the calls that
+were not made to wait, and that found caches and predictors as their process had left them. p90 and p99 are upper bounds from
+*all* samples.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, ClassVar
 
 from edgebench import stats
@@ -17,16 +19,16 @@ from edgebench.schema import Interval, Measurement, Protocol, Work
 
 SOURCE = "perf_counter_ns around the runtime's call"
 LEAST_CLEAN = 5
-"""Fewer clean calls than this make no median of a generation."""
+"""Fewer undisturbed calls than this make no median of a generation."""
 ISOLATED_CLEAN_SHARE = 0.9
-"""On an isolated rung, with this share of clean samples, all samples may speak (protocol, item 8)."""
+"""On an isolated rung, with this share of undisturbed samples, all samples may speak (protocol, item 8)."""
 FEW_PROCESSES, LEAST_HALF_WIDTH = 3, 0.02
 """Fewer processes than this, or an interval of no width, may agree by chance or by the clock's step: that is no certainty. Their
 interval is at least as wide as the band within which two latencies are called the same."""
 
 
-Call = tuple[int, bool, bool]
-"""Wall time in nanoseconds, whether it ran undisturbed, and whether so did the one before it too."""
+Call = tuple[int, bool]
+"""Wall time in nanoseconds, and whether it ran undisturbed, by a process that was warm."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,8 @@ class Generation:
     number: int
     calls: int
     clean: int
-    after_clean: int
     all_median: float
     clean_median: float | None
-    after_clean_median: float | None
     steal: float
     throttled: bool
     settled: bool = True
@@ -48,18 +48,11 @@ class Generation:
 
     @property
     def median(self) -> float | None:
-        """What the generation says of the latency: its level.
+        """What the generation says of the latency.
 
         Nothing where its slices disagree to the end: something came and went beside it, and another is measured instead.
         """
-        return self.level if self.settled else None
-
-    @property
-    def level(self) -> float | None:
-        """The clean median, or that of the samples after a clean one where few were clean."""
-        if self.clean_median is not None and self.clean >= 0.5 * self.calls:
-            return self.clean_median
-        return self.after_clean_median or self.clean_median
+        return self.clean_median if self.settled else None
 
 
 def judge(record: Record, threads: int, isolated: bool = False) -> Generation | None:
@@ -72,22 +65,19 @@ def judge(record: Record, threads: int, isolated: bool = False) -> Generation | 
         evidence = taken.get("evidence", {})
         steal += evidence.get("steal_s") or 0.0
         throttled = throttled or any((evidence.get("throttle") or {}).values())
-    walls = [wall for wall, _, _ in calls]
+    walls = [wall for wall, _ in calls]
     if not walls:
         return None
     seconds = sum(walls) / 1e9
-    good = [wall for wall, clean, _ in calls if clean]
-    best = [wall for wall, _, after in calls if after]
+    good = [wall for wall, clean in calls if clean]
     said = list(map(_says, slices))
     everything = isolated and len(good) >= ISOLATED_CLEAN_SHARE * len(walls)
     return Generation(
         number=int(record["generation"]),
         calls=len(walls),
         clean=len(good),
-        after_clean=len(best),
         all_median=stats.median(walls) / 1e9,
         clean_median=stats.median(walls if everything else good) / 1e9 if len(good) >= LEAST_CLEAN else None,
-        after_clean_median=stats.median(best) / 1e9 if len(best) >= LEAST_CLEAN else None,
         steal=steal / seconds if seconds else 0.0,
         throttled=throttled,
         settled=stats.is_settled(said),
@@ -96,12 +86,20 @@ def judge(record: Record, threads: int, isolated: bool = False) -> Generation | 
 
 
 def calls_of(taken: Record, threads: int) -> list[Call]:
-    """The calls of a slice that count, each with its evidence."""
-    mask = clean_groups(taken, threads)
-    of_groups = zip(mask, stats.after_clean(mask), taken["groups"], strict=True)
-    evidence = [(clean, after) for clean, after, group in of_groups for _ in range(group[0])]
-    walls, drop = taken["wall_ns"], taken.get("drop", 0)
-    return [(wall, *found) for wall, found in zip(walls[drop:], evidence[drop:], strict=True)]
+    """The calls of a slice that count, each with whether it was undisturbed.
+
+    Not those that it began with, until the process can be warm again; of slow calls these are the ones that the worker drops.
+    """
+    mask, groups = clean_groups(taken, threads), taken["groups"]
+    walls = _group_walls(taken)
+    calls = [warm for warm, group in zip(stats.warm(mask, walls), groups, strict=True) for _ in range(group[0])]
+    begin = max(taken.get("drop", 0), min(_cold(taken["wall_ns"]), len(calls) // 2))
+    return list(zip(taken["wall_ns"][begin:], calls[begin:], strict=True))
+
+
+def _cold(walls: Sequence[int]) -> int:
+    """How many calls a slice begins with before its process can be warm, if nothing disturbs it."""
+    return next((i for i, ran in enumerate(accumulate(walls), 1) if ran >= stats.WARM_NS), len(walls))
 
 
 def slice_medians(record: Record, threads: int) -> list[float]:
@@ -110,21 +108,27 @@ def slice_medians(record: Record, threads: int) -> list[float]:
 
 
 def _says(calls: Sequence[Call]) -> float:
-    """The median of a slice's clean calls, or of all where few are clean."""
-    clean = [wall for wall, clean, _ in calls if clean]
-    return stats.median(clean if len(clean) >= LEAST_CLEAN else [wall for wall, _, _ in calls])
+    """The median of a slice's undisturbed calls, or of all where few are."""
+    clean = [wall for wall, clean in calls if clean]
+    return stats.median(clean if len(clean) >= LEAST_CLEAN else [wall for wall, _ in calls])
 
 
 def clean_groups(taken: Record, threads: int) -> list[bool]:
     """For each group of a slice, whether it ran without waiting for a CPU, a switch or a page from disk."""
+    delay, switches, faults = ([g[i] for g in taken["groups"]] for i in (3, 4, 5))
+    return stats.clean(
+        _group_walls(taken), delay, switches, faults, threads=threads,
+        stolen=bool(taken.get("evidence", {}).get("steal_s")),
+    )  # fmt: skip
+
+
+def _group_walls(taken: Record) -> list[int]:
+    """What the calls of each group took together, in nanoseconds."""
     walls, at = [], 0
     for group in taken["groups"]:
         walls.append(sum(taken["wall_ns"][at : at + group[0]]))
         at += group[0]
-    delay, switches, faults = ([g[i] for g in taken["groups"]] for i in (3, 4, 5))
-    return stats.clean(
-        walls, delay, switches, faults, threads=threads, stolen=bool(taken.get("evidence", {}).get("steal_s"))
-    )
+    return walls
 
 
 def attempts(records: Sequence[Record]) -> Counter[int]:

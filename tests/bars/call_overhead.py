@@ -29,7 +29,7 @@ def calls() -> dict[str, Any]:
         if not plugins.backend(name).probe().ok:
             continue
         for network in NETWORKS:
-            path = _file(name, network)
+            path = network_file(name, network)
             done = subprocess.run(
                 [sys.executable, "-m", __name__, name, str(path), network], capture_output=True, text=True, check=True
             )
@@ -41,7 +41,7 @@ def calls() -> dict[str, Any]:
     return {"held": max(over.values()) <= 0, "rows": rows, "says": shown}
 
 
-def _file(name: str, network: str) -> Path:
+def network_file(name: str, network: str) -> Path:
     """The fp32 file that the backend opens, of a network with random weights. Made once."""
     import numpy as np
     import torch

@@ -53,10 +53,10 @@ def conclude(
 
 
 def test_only_samples_that_were_not_made_to_wait_make_the_median() -> None:
-    walls = [1_000_000] * 10 + [9_000_000] * 8
-    found = judge(record(work(), 1, taken(walls, [0] * 10 + [5_000_000] * 8)), threads=1)
+    walls = [1_000_000] * 13 + [9_000_000] * 8
+    found = judge(record(work(), 1, taken(walls, [0] * 13 + [5_000_000] * 8)), threads=1)
     assert found is not None
-    assert (found.calls, found.clean) == (18, 10)
+    assert (found.calls, found.clean) == (18, 10)  # a slice begins cold: its first three are none
     assert found.median == pytest.approx(1e-3)
     assert found.all_median == pytest.approx(1e-3)
 
@@ -69,14 +69,15 @@ def test_the_first_samples_of_a_slice_are_dropped_but_still_spoil_their_follower
     assert found.median == pytest.approx(1e-3)
 
 
-def test_with_few_clean_samples_those_after_a_clean_one_speak() -> None:
-    walls = [1_000_000] * 40 + [3_000_000] * 60
-    delays = [0] * 40 + [2_000_000] * 60
-    found = judge(record(work(), 1, taken(walls, delays)), threads=1)
+def test_calls_right_after_another_program_had_the_core_do_not_count_though_they_never_waited() -> None:
+    """On a full machine each turn of 3 ms begins with another's caches: most short calls wait for nothing, and mislead."""
+    turn = [900_000, 700_000, 600_000, 500_000, 400_000, 400_000]  # the last one is cut short by the next switch
+    waits = [0, 0, 0, 0, 0, 3_000_000]
+    found = judge(record(work(), 1, taken(turn * 10, waits * 10)), threads=1)
     assert found is not None
-    assert found.clean == 40
-    assert found.after_clean == 39
-    assert found.median == pytest.approx(1e-3)
+    assert found.median == pytest.approx(4e-4)
+    assert found.clean == 10  # one a turn
+    assert found.clean / found.calls < 0.3
 
 
 def test_a_slice_from_which_the_hypervisor_took_time_has_no_clean_sample() -> None:
@@ -87,9 +88,10 @@ def test_a_slice_from_which_the_hypervisor_took_time_has_no_clean_sample() -> No
 
 
 def test_a_slice_says_the_median_of_its_clean_calls_or_of_all_where_few_are_clean() -> None:
-    clean_first = taken([1_000] * 6 + [9_000] * 8, [0] * 6 + [5_000_000] * 8)
-    few = taken([1_000] * 3 + [9_000] * 4, [0] * 3 + [5_000_000] * 4)
-    assert slice_medians(record(work(), 1, clean_first, few), threads=1) == [1_000, 9_000]
+    ms = 1_000_000
+    clean_first = taken([ms] * 9 + [9 * ms] * 8, [0] * 9 + [5 * ms] * 8)
+    few = taken([ms] * 6 + [9 * ms] * 4, [0] * 6 + [5 * ms] * 4)
+    assert slice_medians(record(work(), 1, clean_first, few), threads=1) == [ms, 9 * ms]
 
 
 def test_a_generation_whose_slices_disagree_says_nothing_and_is_counted() -> None:
@@ -241,7 +243,7 @@ def test_a_noisy_cell_keeps_its_samples_and_loses_its_figures() -> None:
     assert result.noise["state"] == "noisy"
     assert latency.value is None
     assert latency.note.startswith("noisy: ")
-    assert result.noise["calls"] == 360
+    assert result.noise["calls"] == 342
     load = result.get("load")
     assert load is not None
     assert load.value == pytest.approx(0.1)
@@ -428,7 +430,7 @@ def test_a_noisy_row_tells_no_sustained_latency_either() -> None:
 def test_nothing_is_called_faster_than_a_baseline_that_is_withheld() -> None:
     base, fast = work(), work("fast", work().cell.id)
     disturbed = [
-        record(base, g, *(taken([1_000_000] * 20, [0] * 4 + [5_000_000] * 16) for _ in range(4))) for g in range(1, 7)
+        record(base, g, *(taken([1_000_000] * 23, [0] * 7 + [5_000_000] * 16) for _ in range(4))) for g in range(1, 7)
     ]
     records = {base.cell.id: [record(base, 0), *disturbed], fast.cell.id: campaign(fast, 0.5, seed=2)}
     first, second = conclude(records, base, fast)

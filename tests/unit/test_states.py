@@ -8,7 +8,7 @@ import pytest
 
 from edgebench import states
 
-GOOD = states.CellEvidence(samples=100, clean=80, after_clean=70, generations=5)
+GOOD = states.CellEvidence(samples=100, clean=80, generations=5)
 
 
 @pytest.mark.parametrize(
@@ -17,9 +17,9 @@ GOOD = states.CellEvidence(samples=100, clean=80, after_clean=70, generations=5)
         ({}, "valid", ""),
         ({"clean": 50}, "valid", ""),
         ({"samples": 90, "clean": 49}, "noisy", "49 of 50"),
-        ({"samples": 101, "clean": 50, "after_clean": 50}, "repaired", "allows for another 5 %"),
-        ({"samples": 101, "clean": 50, "after_clean": 49}, "noisy", "49 of 50"),
-        ({"clean": 29, "after_clean": 60}, "noisy", "29%"),
+        ({"samples": 101, "clean": 50}, "repaired", "allows for another 5 %"),
+        ({"samples": 101, "clean": 49}, "noisy", "49 of 50"),
+        ({"clean": 29}, "noisy", "29%"),
         ({"clean": 0, "samples": 0}, "noisy", "0%"),
         ({"generations": 4}, "noisy", "4 of at least 5"),
         ({"steal": 0.0101}, "noisy", "hypervisor"),

@@ -34,11 +34,20 @@ def test_clean_needs_evidence_for_every_sample() -> None:
         stats.clean([1, 2], [0], [0, 0], [0, 0])
 
 
-@given(st.lists(st.booleans()))
-def test_after_clean_asks_for_the_predecessor_too(mask: list[bool]) -> None:
-    found = stats.after_clean(mask)
-    assert len(found) == len(mask)
-    assert found == [i > 0 and mask[i] and mask[i - 1] for i in range(len(mask))]
+def test_a_call_is_warm_once_its_process_has_run_undisturbed_for_long_enough() -> None:
+    mask = [True, True, True, True, False, True, True, True, True, True]
+    found = stats.warm(mask, [1_000_000] * 10)
+    assert found == [False, False, False, True, False, False, False, False, True, True]
+    assert stats.warm([True] * 3, [9_000_000] * 3) == [False, True, True]  # of slow calls it is the predecessor
+    assert stats.warm([], []) == []
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 3_000_000))))
+def test_a_warm_call_is_a_clean_one_that_follows_clean_ones_of_that_length(calls: list[tuple[bool, int]]) -> None:
+    mask, walls = [clean for clean, _ in calls], [wall for _, wall in calls]
+    for i, warm in enumerate(stats.warm(mask, walls)):
+        begin = max((j + 1 for j in range(i) if not mask[j]), default=0)
+        assert warm == (mask[i] and sum(walls[begin:i]) >= stats.WARM_NS)
 
 
 def test_steady_within_two_percent() -> None:
