@@ -141,7 +141,8 @@ def conclude(
         if state == "noisy":
             found = [_withheld(m, why) for m in found]
         elif swayed:
-            found = [m if m.metric == "speedup" else _withheld(m, swayed) for m in found]
+            state, why = "swayed", f"{swayed}; {why}" if state in ("throttled", "unverified") else swayed
+            found = [m if m.metric == "speedup" else _withheld(m, why, state) for m in found]
         elif state == "repaired":
             found = [_allowed_for(m) for m in found]
         noisy = {**noise(work, book), "state": state, "why": why}
@@ -213,11 +214,11 @@ def _allowed_for(m: Measurement) -> Measurement:
     return replace(m, interval=replace(m.interval, low=low, high=high))
 
 
-def _withheld(m: Measurement, why: str) -> Measurement:
-    """A noisy cell's times are not published; its samples are kept."""
+def _withheld(m: Measurement, why: str, state: str = "noisy") -> Measurement:
+    """The times of a cell in this state are not published; its samples are kept."""
     if m.phase != "steady" and not m.phase.startswith("sustained"):
         return m
-    return replace(m, value=None, interval=None, samples=(), note=f"noisy: {why}")
+    return replace(m, value=None, interval=None, samples=(), note=f"{state}: {why}")
 
 
 def _evidence(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-CellStatus = Literal["valid", "repaired", "throttled", "noisy", "unverified"]
+CellStatus = Literal["valid", "repaired", "throttled", "noisy", "swayed", "unverified"]
+"""Of a swayed cell the ratio to its baseline is told, and no time."""
 
 
 @dataclass(frozen=True, kw_only=True)

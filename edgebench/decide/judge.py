@@ -111,7 +111,7 @@ def _missing_cost(figure: Figure | None, need: Need) -> str:
     return f"Its {name}, which is to be least, is only {figure.grade}."
 
 
-WITHHELD = ("noisy: ", "emulated: ")
+WITHHELD = ("noisy: ", "swayed: ", "emulated: ")
 """How the note of a figure begins that was measured and is not published."""
 
 
@@ -121,7 +121,7 @@ def _lacks(key: str, figure: Figure | None) -> str:
     if not why:
         return "is not in the device's profile" if key == "price" else "was not measured"
     if key in ("latency", "throughput") or why.startswith(WITHHELD):
-        return f"was withheld: {why.removeprefix('noisy: ')}"
+        return f"was withheld: {why.removeprefix('noisy: ').removeprefix('swayed: ')}"
     return f"is missing: {why}"
 
 

@@ -116,7 +116,7 @@ def _figure(metric: str, show: Callable[[float], str]) -> Callable[[Result], Ent
 def _withheld(m: Measurement, result: Result) -> Entry:
     """A figure that was not published: "n < 662" is its text, and any other reason a footnote.
 
-    Where the whole row was too noisy, its state has the footnote, once.
+    Where no time of the row is told, its state has the footnote, once.
     """
     if m.note.startswith("n < "):
         return Entry(text=plain(m.note))
@@ -141,7 +141,7 @@ def mark(m: Measurement) -> str:
 def _latency(result: Result) -> Entry:
     m = result.get("latency")
     if m is None or m.value is None:
-        why = plain(m.note) if m else state_note(result) if result.noise.get("state") == "noisy" else ""
+        why = plain(m.note) if m else state_note(result) if result.noise.get("state") in UNPUBLISHED else ""
         return Entry(text="withheld", notes=(why,) if why else (), tone="doubt") if m or why else Entry()
     notes = _grade(m) + _repeating(result)
     if result.noise.get("steady") is False:
@@ -312,6 +312,17 @@ def extra(results: Iterable[Result]) -> tuple[Column, ...]:
 
 
 # how the row ended
+
+
+UNPUBLISHED = ("noisy", "swayed")
+"""The states of rows that ran and whose latency is withheld."""
+
+
+def unpublished(result: Result) -> bool:
+    """Whether a row ran and its latency is withheld for what disturbed it; also in files whose state does not say so."""
+    m = result.get("latency")
+    withheld = m is not None and m.value is None and m.note.startswith(tuple(f"{state}: " for state in UNPUBLISHED))
+    return result.status == "ok" and (withheld or result.noise.get("state") in UNPUBLISHED)
 
 
 def state_note(result: Result) -> str:

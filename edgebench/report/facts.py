@@ -10,6 +10,7 @@ from typing import Any
 from edgebench.codec import from_json
 from edgebench.errors import StoreError
 from edgebench.plugins import FLOOR
+from edgebench.report.columns import unpublished
 from edgebench.report.text import count, plain
 from edgebench.schema import Protocol, Result, Run
 
@@ -151,7 +152,7 @@ def protocol_of(run: Run) -> Protocol | None:
 
 
 def _rows(results: Sequence[Result]) -> str:
-    noisy = sum(r.noise.get("state") == "noisy" for r in results)
+    noisy = sum(map(unpublished, results))
     notes = {"ok": f" ({noisy} too noisy to publish)" if noisy else ""}
     counts = {s: sum(r.status == s for r in results) for s in ("ok", "skipped", "failed")}
     return ", ".join(f"{n} {status}{notes.get(status, '')}" for status, n in counts.items() if n) or "none yet"

@@ -163,14 +163,15 @@ def test_what_comes_and_goes_beside_both_leaves_their_ratio_and_takes_the_latenc
     base, fast = work(), work("fast", work().cell.id)
     records = {base.cell.id: spells(base, 1.0, seed=1), fast.cell.id: spells(fast, 0.8, seed=1)}
     first, second = conclude(records, base, fast)
-    assert (first.noise["state"], second.noise["state"]) == ("noisy", "valid")
+    assert (first.noise["state"], second.noise["state"]) == ("noisy", "swayed")
     speedup, latency = second.get("speedup"), second.get("latency")
     assert speedup is not None
     assert speedup.interval is not None
     assert (speedup.note, speedup.n) == ("faster", 6)
     assert speedup.interval.low < 1.25 < speedup.interval.high < 1.28
     assert latency is not None
-    assert (latency.value, latency.note) == (None, "noisy: it swayed within 5 of 5 generations or more")
+    assert (latency.value, latency.note) == (None, "swayed: it swayed within 5 of 5 generations or more")
+    assert second.noise["why"] == "it swayed within 5 of 5 generations or more"
 
 
 def test_a_latency_that_no_two_processes_agree_on_is_withheld_though_its_ratio_is_known() -> None:

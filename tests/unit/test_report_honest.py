@@ -100,6 +100,26 @@ def test_a_noisy_row_without_any_usable_sample_is_withheld_like_the_others() -> 
     assert (entry.text, entry.notes) == ("withheld", ("noisy: 0 of 5 processes",))
 
 
+def swayed(recipe: str) -> Result:
+    withheld = figure("latency", "s", None, "swayed: it disagrees")
+    ratio = figure("speedup", "1", 1.3, "faster")
+    return replace(
+        good(recipe), measurements=(withheld, ratio), noise=Options(state="swayed", why="it disagrees"), baseline="b"
+    )
+
+
+def test_a_row_whose_ratio_alone_is_told_is_not_called_valid_and_is_counted_with_the_noisy_ones() -> None:
+    table = build(RUN, [wide("a", 1e-3, 1.01), *map(noisy, "bc"), *map(swayed, "de")])
+    facts = {f.name: f.text for f in table.facts}
+    assert facts["rows"] == "5 ok (4 too noisy to publish)"
+    assert "4 of 5 rows were too noisy to publish" in words(table, "answer")
+    record = table.records()[-1]
+    assert (record["state"], record["reason"], record["latency_s"]) == ("swayed", "it disagrees", None)
+    assert table.footnotes[-1] == "swayed: it disagrees"
+    old = replace(swayed("old"), noise=Options(state="valid"))
+    assert {f.name: f.text for f in build(RUN, [old]).facts}["rows"] == "1 ok (1 too noisy to publish)"
+
+
 def test_rows_that_were_too_noisy_are_counted() -> None:
     said = words(build(RUN, [wide("a", 1e-3, 1.01), wide("b", 2e-3, 1.01), *map(noisy, "cde")]), "answer")
     assert "3 of 5 rows were too noisy to publish, and may be faster" in said

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgebench import stats
 from edgebench.plugins import FLOOR
+from edgebench.report.columns import unpublished
 from edgebench.report.facts import trust
 from edgebench.report.sections.base import Section, baselines, groups, names, places, shown, usable
 from edgebench.report.sections.drop import ALLOWED, drops, points, signed
@@ -224,7 +225,7 @@ def settled(row: Row) -> bool:
 
 def withheld(row: Row) -> bool:
     """Whether a row ran and could not be published for its noise."""
-    return row.result.status == "ok" and row.result.cell.backend != FLOOR and row.result.noise.get("state") == "noisy"
+    return row.result.cell.backend != FLOOR and unpublished(row.result)
 
 
 def _unknown(row: Row) -> bool:
