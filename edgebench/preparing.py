@@ -14,7 +14,7 @@ from edgebench.backend import Backend
 from edgebench.codec import Options
 from edgebench.devices import Device
 from edgebench.environment import cache_folder
-from edgebench.errors import MissingRuntime, PlanError, StoreError
+from edgebench.errors import EdgebenchError, MissingRuntime, PlanError, StoreError
 from edgebench.plan import Plan, check_names
 from edgebench.schema import Recipe
 from edgebench.squares import Square, check_backend_options, expand
@@ -42,10 +42,15 @@ def recipe_precision(recipe: Recipe) -> str | None:
     return next((p for p in reversed(found) if p), None)
 
 
-def planned(plan: Plan, device: Device, cpu: Mapping[str, Any] | None = None) -> tuple[Square, ...]:
-    """The squares of a plan: no runtime, network or device is touched. `cpu`: what the device says of its processor."""
+def planned(
+    plan: Plan, device: Device, cpu: Mapping[str, Any] | None = None, refused: Mapping[str, str] | None = None
+) -> tuple[Square, ...]:
+    """The squares of a plan: no runtime, network or device is touched. `cpu`: what the device says of its processor.
+
+    `refused`: by the names of recipes whose network cannot be used, why.
+    """
     backends = {name: plugins.backend(name) for name in plan.backends}
-    return expand(plan, device.profile.name, backends, recipe_precision, ready.file_format(plan), cpu)
+    return expand(plan, device.profile.name, backends, recipe_precision, ready.file_format(plan), cpu, refused)
 
 
 def prepare(plan: Plan, device: Device) -> Prepared:
@@ -66,6 +71,7 @@ def prepare(plan: Plan, device: Device) -> Prepared:
     planned(plan, device)  # what is wrong with the axes is said before the device is touched
     data: Any = None
     own: dict[str, Any] = {}
+    refused: dict[str, str] = {}
     if ready.file_format(plan):
         ready.check_file(Path(plan.base, plan.model.source))
         data = given.read(plan)
@@ -74,27 +80,39 @@ def prepare(plan: Plan, device: Device) -> Prepared:
 
         data = load(plan.data, plan.data_options, Path(plan.base))
         fitting.check_batches(data.evaluation.inputs[0].nbytes, plan.batches)
-        own = _check_networks(plan, data)
+        own, refused = _check_networks(plan, data)
     device.furnish(backends, cache_folder())
-    squares = planned(plan, device, device.processor())
+    squares = planned(plan, device, device.processor(), refused)
     return Prepared(plan=plan, device=device, squares=squares, data=data, own_data=own, began=began)
 
 
-def _check_networks(plan: Plan, data: Any) -> dict[str, Any]:
-    """Try each network of the plan on its data, once; the data of the recipes that bring some, by their names."""
+def _check_networks(plan: Plan, data: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """Try each network of the plan on its data, once; the data of the recipes that bring some, by their names.
+
+    Where another network can be used, one that cannot costs its own recipes: why, by their names. A step that can never
+    work is the plan's mistake, and is refused whole.
+    """
     from edgebench.compress import pipeline
     from edgebench.data import load
 
     base, own = Path(plan.base), {}
+    failed: dict[str, EdgebenchError] = {}
     groups: dict[tuple[Any, Options], list[Recipe]] = {}
     for recipe in plan.recipes:
         groups.setdefault((recipe.model or plan.model, recipe.data), []).append(recipe)
     for (model, source), recipes in groups.items():
-        options = {k: v for k, v in source.items() if k != "source"}
-        found = load(source["source"], options, base) if source else data
+        try:
+            options = {k: v for k, v in source.items() if k != "source"}
+            found = load(source["source"], options, base) if source else data
+            network = pipeline.check(model, found, base=base)
+        except EdgebenchError as error:
+            failed.update({recipe.name: error for recipe in recipes})
+            continue
         own.update({recipe.name: found for recipe in recipes if source})
-        pipeline.check(model, found, base=base, recipes=recipes)
-    return own
+        pipeline.check_recipes(model, network, found, base=base, recipes=recipes)
+    if len(failed) == len(plan.recipes):
+        raise next(iter(failed.values()))
+    return own, {name: str(error) for name, error in failed.items()}
 
 
 def _check_cache() -> None:

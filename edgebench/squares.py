@@ -37,12 +37,13 @@ def expand(
     precision_of: Callable[[Recipe], str | None],
     file_format: str = "",
     cpu: Mapping[str, Any] | None = None,
+    refused: Mapping[str, str] | None = None,
 ) -> tuple[Square, ...]:
     """All squares in the order of the plan: recipes, then precisions, then backends, batches, threads.
 
     A recipe that quantizes has its own precision (`precision_of`) and is not multiplied by the plan's. For another one,
     "int8" means: the recipe with a default quantize step behind it. `file_format` is that of a ready model file, `cpu` what the
-    device says of its processor.
+    device says of its processor, `refused` why the recipes of some names cannot be had at all.
     """
     squares: list[Square] = []
     for recipe in plan.recipes:
@@ -61,6 +62,9 @@ def expand(
                     threads=threads,
                     options=Options(plan.backend_options.get(name, {})),
                 )
+                if why := (refused or {}).get(recipe.name):
+                    squares.append(Square(cell=cell, recipe=built, skip=why))
+                    continue
                 squares.append(_square(cell, built, backends[name], squares, file_format, cpu or {}))
     return tuple(squares)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgebench.codec import Options
 from edgebench.compress import build_file, methods
@@ -15,8 +16,11 @@ from edgebench.compress.timing import Stopwatch
 from edgebench.compress.training.learning import Learning, check_labelled
 from edgebench.data import DataSet
 from edgebench.entries import resolve
-from edgebench.errors import ModelError
+from edgebench.errors import EdgebenchError, ModelError
 from edgebench.schema import Artifact, ModelSpec, Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,28 +42,50 @@ def is_file(spec: ModelSpec) -> bool:
     return spec.source.lower().endswith(".onnx")
 
 
-def check(spec: ModelSpec, data: DataSet, *, base: Path, recipes: Sequence[Recipe] = ()) -> None:
-    """Load the model and run it on a few samples; import what the recipes name. Nothing is written. Raises ModelError."""
-    for recipe in recipes:
-        if is_file(spec):
-            build_file.check_steps(recipe)
-        steps = [methods.parse(step) for step in recipe.steps]
-        for i, method in enumerate(steps):
-            for entry in getattr(method, "entries", ()):
-                resolve(entry, base, ModelError)
-            if isinstance(method, Learning):
-                check_labelled(data)
-                method.check_teachers(base, any(m.compresses for m in steps[: i + 1]))
+def check(spec: ModelSpec, data: DataSet, *, base: Path, recipes: Sequence[Recipe] = ()) -> nn.Module | None:
+    """Load the model and run it on a few samples; try what the recipes name. Nothing is written. Raises ModelError.
+
+    Returns the network, None for a file.
+    """
     if is_file(spec):
         build_file.check_file(Path(base, spec.source), data)
-        return
-    from edgebench.compress import load_model
-    from edgebench.compress.training import rehearsal
+        network = None
+    else:
+        from edgebench.compress import load_model
 
-    model = load_model.load_module(spec, base)
-    load_model.check_fit(model, data, spec.task)
+        network = load_model.load_module(spec, base)
+        load_model.check_fit(network, data, spec.task)
+    check_recipes(spec, network, data, base=base, recipes=recipes)
+    return network
+
+
+def check_recipes(
+    spec: ModelSpec, network: nn.Module | None, data: DataSet, *, base: Path, recipes: Sequence[Recipe]
+) -> None:
+    """Import what the recipes of a checked model name, and try their teachers. Raises ModelError; of several it says which."""
     for recipe in recipes:
-        rehearsal.rehearse(model, [methods.parse(step) for step in recipe.steps], data, base)
+        try:
+            _check_steps(spec, recipe, network, data, base)
+        except EdgebenchError as error:
+            if len(recipes) == 1 or f'"{recipe.name}"' in error.problem:
+                raise
+            raise type(error)(f'In the recipe "{recipe.name}": {error.problem}', error.fix) from error
+
+
+def _check_steps(spec: ModelSpec, recipe: Recipe, network: nn.Module | None, data: DataSet, base: Path) -> None:
+    if is_file(spec):
+        build_file.check_steps(recipe)
+    steps = [methods.parse(step) for step in recipe.steps]
+    for i, method in enumerate(steps):
+        for entry in getattr(method, "entries", ()):
+            resolve(entry, base, ModelError)
+        if isinstance(method, Learning):
+            check_labelled(data)
+            method.check_teachers(base, any(m.compresses for m in steps[: i + 1]))
+    if network is not None:
+        from edgebench.compress.training import rehearsal
+
+        rehearsal.rehearse(network, steps, data, base)
 
 
 def build(
