@@ -209,16 +209,45 @@ def test_options_that_make_no_sense_are_refused(options: Any, words: str) -> Non
         Prune(**options)
 
 
-@pytest.mark.parametrize("budget", [{"macs": 0.5}, {"parameters": 0.5}, {"macs": 0.5, "ranking": "global"}])
-def test_a_layer_whose_width_the_forward_counts_on_is_named(budget: Any) -> None:
-    with pytest.raises(ModelError, match=r'no longer runs .* the layer second: .*keep = "second"'):
-        Prune(**budget).apply(Odd("counted"), context())
-    assert Prune(macs=0.8, keep="second").apply(Odd("counted"), context())(EXAMPLE).shape == (4, 3)
+@pytest.mark.parametrize("budget", [{"macs": 0.7}, {"parameters": 0.7}, {"macs": 0.7, "ranking": "global"}])
+def test_a_layer_whose_width_the_forward_counts_on_stays_whole_and_is_told(budget: Any) -> None:
+    where = context()
+    pruned: Any = Prune(**budget).apply(Odd("counted"), where)
+    assert pruned.second.out_channels == 16
+    assert pruned.first.out_channels < 16
+    assert where.facts["kept_whole"] == ["second"]
+    with pytest.raises(ModelError, match=r"with second whole, whose widths its code counts on; the nearest"):
+        Prune(macs=0.02).apply(Odd("counted"), context())
 
 
 def test_what_is_named_beside_an_earlier_keep_joins_it() -> None:
-    with pytest.raises(ModelError, match=r'keep = "stem, second"'):
-        Prune(macs=0.7, keep="stem").apply(Odd("counted"), context())
+    with pytest.raises(ModelError, match=r'no longer runs .* the layer second: .*keep = "stem, first, second"'):
+        Prune(macs=0.7, keep="stem, first").apply(Odd("counted"), context())
+
+
+class ByHand(nn.Module):
+    """Attention written out: query, key, value and output apart, and their width as numbers in the forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(12, 12) for _ in range(4))
+        self.f1, self.f2, self.fc = nn.Linear(12, 64), nn.Linear(64, 12), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, 0]
+        q, k, v = (layer(x).view(len(x), 12, 3, 4).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        mixed = torch.softmax(q @ k.transpose(2, 3) / 2, 3) @ v
+        x = x + self.o(mixed.transpose(1, 2).reshape(len(x), 12, 12))
+        return self.fc((x + self.f2(self.f1(x).relu())).mean(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("heads", [True, False])
+def test_attention_that_is_written_by_hand_stays_whole_and_the_rest_is_pruned(heads: bool) -> None:
+    model, where = seeded(ByHand), context()
+    pruned: Any = Prune(macs=0.7, heads=heads).apply(model, where)
+    assert macs(pruned, ONE) == pytest.approx(0.7 * macs(model, ONE), rel=0.02)
+    assert pruned.f1.out_features < 64
+    assert {"q", "k", "v"} <= {*where.facts["kept_whole"]}
 
 
 def test_an_lstm_stays_whole_and_what_is_around_it_is_pruned() -> None:
@@ -262,6 +291,15 @@ def test_tied_weights_stay_tied() -> None:
     assert pruned.wide.out_features < 512
 
 
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.fc = nn.LSTM(12, 8, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.lstm(x[:, 0])[0][:, -1])  # type: ignore[no-any-return]
+
+
 def test_advice_where_keep_leaves_nothing_or_too_little() -> None:
     with pytest.raises(ModelError, match=r'nothing left to prune: .*keep = "stem, first, second".*out of keep'):
         Prune(macs=0.5, keep="stem, first, second").apply(Odd(), context())
@@ -269,3 +307,7 @@ def test_advice_where_keep_leaves_nothing_or_too_little() -> None:
         Prune(macs=0.5, keep="stem, first").apply(Odd(), context())
     with pytest.raises(ModelError, match=r"one layer with weights.*Leave the prune step out"):
         Prune(macs=0.5).apply(nn.Sequential(nn.Flatten(), nn.Linear(144, 3)), context())
+    with pytest.raises(ModelError, match=r"Lower round_to: no layer here that may lose channels has more than 16"):
+        Prune(macs=0.5, round_to=16).apply(Odd(), context())
+    with pytest.raises(ModelError, match=r"other layers with weights \(LSTM\) have no channels that may go"):
+        Prune(macs=0.5).apply(Recurrent(), context())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,14 @@ def _listed(names: Sequence[str]) -> str:
     return "the layer " + names[0] if len(names) == 1 else "the layers " + ", ".join(names)
 
 
+class Uncuttable(ModelError):
+    """The network does not run with fewer channels in some of its layers, which it names."""
+
+    def __init__(self, problem: str, fix: str, layers: Sequence[str]) -> None:
+        super().__init__(problem, fix)
+        self.layers = tuple(layers)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cutter:
     """What all cuts of one search share: the network, what must stay, and the gradients where the importance needs them."""
@@ -76,6 +85,10 @@ class Cutter:
         )
         return replace(made, kept=[*made.kept, *made._feeding(shared)]) if shared else made
 
+    def without(self, layers: Sequence[str]) -> Cutter:
+        """The same, with these layers left whole as well."""
+        return replace(self, kept=[*self.kept, *layers])
+
     @property
     def free(self) -> list[str]:
         """The layers that may lose channels."""
@@ -97,8 +110,8 @@ class Cutter:
     def cut(self, ratio: float, ratios: Mapping[str, float], round_to: int, local: bool) -> nn.Module:
         """A copy with that share of the channels of each group removed (`ratios`: its own for a layer), and of the heads.
 
-        Channels are compared within their layer (`local`), or over the network. Raises ModelError, which names the layers
-        that cannot be cut, where the network cannot be followed or does not run afterwards.
+        Channels are compared within their layer (`local`), or over the network. Raises ModelError where the network cannot
+        be followed or does not run afterwards: Uncuttable where that is for some of its layers.
         """
         try:
             made = self._cut(ratio, ratios, round_to, local)
@@ -137,15 +150,17 @@ class Cutter:
                 "Name the layers whose number of channels its code counts on in keep, or leave the prune step out.",
             )
         keep = ", ".join(dict.fromkeys([*split_names(self.asked.keep), *alone]))
-        return ModelError(
+        return Uncuttable(
             f"The network's {what}, and the reason is {_listed(alone)}: {first_line(error)}.",
             f'Leave {"it" if len(alone) == 1 else "them"} whole with keep = "{keep}", or leave the prune step out.',
+            alone,
         )
 
     def _one(self, name: str, ratio: float, round_to: int) -> nn.Module:
         """A copy in which that layer, and what is coupled with it, alone has lost this share, one step at least."""
-        least = round_to / outputs(self.model.get_submodule(name))
-        return self._cut(0.0, {name: min(0.99, max(ratio, least))}, round_to, True)
+        width = outputs(self.model.get_submodule(name))
+        step = math.gcd(round_to, width)  # a width that is no multiple of round_to would else stay as it is
+        return self._cut(0.0, {name: min(0.99, max(ratio, step / width))}, step, True)
 
     def _works_alone(self, name: str, ratio: float, round_to: int) -> bool:
         """Whether the network runs after a cut of this layer, and what is coupled with it, alone."""

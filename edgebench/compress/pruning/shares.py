@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edgebench.compress.load_model import answer, macs, parameters, tensor
 from edgebench.compress.pruning import heads, ties
-from edgebench.compress.pruning.cutting import Cutter, outputs, prunable, split_names
+from edgebench.compress.pruning.cutting import Cutter, Uncuttable, outputs, prunable, shapes, split_names
 from edgebench.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
@@ -42,9 +42,13 @@ def to_budget(model: nn.Module, asked: Prune, context: Context) -> nn.Module:
         if step < asked.steps and between is not None:
             found = between.apply(found, context)
     if abs(left - budget) > TOLERANCE * budget:
+        whole_ones = ", ".join(context.facts.get("kept_whole", ()))
+        stay = f" with {whole_ones} whole, whose widths its code counts on" if whole_ones else ""
+        free = [n for n, m in model.named_modules() if prunable(m) and n not in kept_layers(model, example, asked.keep)]
+        widest = max((outputs(model.get_submodule(n)) for n in free), default=0)
         raise ModelError(
-            f"Pruning cannot leave {budget:.1%} of the {WORDS[by]} of this network; the nearest it reaches is {left:.1%}.",
-            _advice(budget, left, asked, by),
+            f"Pruning cannot leave {budget:.1%} of the {WORDS[by]} of this network{stay}; the nearest it reaches is {left:.1%}.",
+            _advice(budget, left, asked, by, widest),
         )
     context.report(1, 1, f"{left:.1%} of the {WORDS[by]}")
     context.remember(**{f"{by}_left": left}, **head_counts(model, found))
@@ -67,11 +71,26 @@ def nearest(
 ) -> tuple[nn.Module, float]:
     """The pruned copy that comes nearest to `target` times `whole`, and the share of `whole` that it has.
 
-    Finer roundings are tried until one comes within `tolerance`.
+    Finer roundings are tried until one comes within `tolerance`. Layers whose width the network's code counts on stay whole,
+    and are remembered as `kept_whole`.
     """
     example = tensor(context.data.evaluation.inputs[:1])
     cutter = Cutter.of(model, example, asked, context, kept_layers(model, example, asked.keep))
     _check_free(cutter)
+    while True:
+        try:
+            return _searched(cutter, context, by, target, whole, tolerance)
+        except Uncuttable as error:
+            cutter = cutter.without(error.layers)
+            if not cutter.free and not cutter.attentions:
+                raise
+            context.remember(kept_whole=sorted({*context.facts.get("kept_whole", ()), *error.layers}))
+
+
+def _searched(
+    cutter: Cutter, context: Context, by: str, target: float, whole: int, tolerance: float
+) -> tuple[nn.Module, float]:
+    asked = cutter.asked
     best: _Search | None = None
     for round_to in (asked.round_to,) if asked.round_to else ROUNDINGS:
         search = _Search(cutter, round_to, by, target, whole, context, tolerance)
@@ -94,16 +113,25 @@ def _check_free(cutter: Cutter) -> None:
             f'There is nothing left to prune: beside the last layer, keep = "{cutter.asked.keep}" names all that could go.',
             "Take a layer out of keep, or leave the prune step out.",
         )
-    raise ModelError(
-        "There is nothing to prune: the network's last layer gives its answer, and its other layers are tied to each other"
-        " or belong to attention that cannot lose a head."
-        if len(cutter.kept) > 1
-        else "There is nothing to prune: the network has one layer with weights, which gives its answer.",
-        "Leave the prune step out.",
-    )
+    raise ModelError(f"There is nothing to prune: {_why_whole(cutter)}.", "Leave the prune step out.")
 
 
-def _advice(budget: float, left: float, asked: Prune, by: str) -> str:
+def _why_whole(cutter: Cutter) -> str:
+    last = "the network's last layer gives its answer, and"
+    if len(cutter.kept) > 1:
+        return f"{last} its other layers are tied to each other or belong to attention that cannot lose a head"
+    others = {
+        type(m).__name__ for m in cutter.model.modules() if not prunable(m) and any(len(s) > 1 for s in shapes(m))
+    }
+    if others:
+        return f"{last} its other layers with weights ({', '.join(sorted(others))}) have no channels that may go"
+    return "the network has one layer with weights, which gives its answer"
+
+
+def _advice(budget: float, left: float, asked: Prune, by: str, widest: int) -> str:
+    """What to ask for instead; `widest` is the greatest number of channels of a layer that may lose some."""
+    if asked.round_to and asked.round_to >= widest > 1:
+        return f"Lower round_to: no layer here that may lose channels has more than {widest}."
     finer = " or lower round_to" if (asked.round_to or 1) > 1 else ""
     if left <= 0.995:
         return f"Ask for {by} = {left:.3f}{',' + finer if finer else ''}."
