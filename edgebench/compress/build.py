@@ -91,6 +91,9 @@ class Build(ABC):
 
         note = kept.once(folder, fill)
         facts = {**self.facts(), **note["facts"], "lowering": name, "data_sha256": self.data.sha256}
+        if how.precision == "int8" and getattr(self.quantization, "activations", "") != "dynamic":
+            asked = getattr(self.quantization, "samples", None)
+            facts |= {"calibration_samples": min(asked, len(self.data.calibration))} if asked else {}
         return kept.artifact(path, note, format=how.format, parent=self.origin(), facts=facts)
 
     def _check_precision(self, name: str, precision: str) -> None:

@@ -127,8 +127,7 @@ class FileBuild(Build):
             def report(done: int, total: int, note: str) -> None:
                 self.progress(f"{self.recipe.name}: {method.name}", done, total, note)
 
-            judged = self.data.evaluation if method.judge == "evaluation" else self.data.calibration
-            return sensitivity.choose(self.path, method, self.data.calibration.inputs, judged, report)
+            return sensitivity.choose(self.path, method, self.data, report)
 
         found: Mapping[str, Any] = kept.once(self.cache / "choices" / key, fill)["facts"]
         return found

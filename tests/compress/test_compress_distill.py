@@ -358,6 +358,10 @@ def test_a_recipe_without_a_network_to_learn_from_is_refused(tmp_path: Path) -> 
         ({"losses": {"rkd": {"layers": {"blocks.7": "blocks"}}}}, r'no layer "blocks.7"'),
         ({"teachers": {"big": {"source": "nowhere:net"}}}, r"nowhere:net does not import"),
         ({"teachers": {"big": {"source": ENTRY, "options": {"classes": 4, "in_channels": 1}}}}, r"teacher big \[4\]"),
+        (
+            {"teachers": {"big": {"source": ENTRY, "options": {"classes": 3, "in_channels": 1}}}},
+            r'teacher "big" is untrained.*weights = "file\.safetensors"',
+        ),
     ],
 )
 def test_what_cannot_be_distilled_is_found_before_anything_is_trained(

@@ -274,6 +274,8 @@ def test_a_ready_onnx_file_is_measured_and_quantized_as_it_is(onnx_file: Path, w
     assert Path(plain.artifacts["onnx"].path).read_bytes() == onnx_file.read_bytes()
     assert plain.facts["parameters"] > 4000
     assert int8.artifacts["onnx-u8s8"].facts["int8_coverage"] == 1
+    assert int8.artifacts["onnx-u8s8"].facts["calibration_samples"] == 32, "fewer than the 200 that were asked for"
+    assert "calibration_samples" not in plain.artifacts["onnx"].facts
     assert int8.artifacts["onnx-u8s8"].parent == kept.sha256(onnx_file)
     data = arrays(int8)
     assert np.allclose(data["reference"], network()(tensor(stripes().evaluation.inputs)).detach().numpy(), atol=1e-4)

@@ -211,6 +211,8 @@ def test_constant_samples_calibrate_nothing() -> None:
         ({"mixed": 1.0}, "mixed"),
         ({"max_drop": -0.1}, "max_drop"),
         ({"rounding_steps": 0}, "rounding_steps"),
+        ({"rounding_steps": 50}, "rounding learns nothing.*adaround"),
+        ({"judge": "evaluation"}, "no budget to judge.*max_drop"),
         ({"activations": "dynamic", "ranges": "mse"}, "calibrates nothing"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from edgebench.compress.load_model import tensor
 from edgebench.compress.lowering import export, lower_onnx, lower_x86
 from edgebench.compress.quantization import layers, sensitivity
 from edgebench.compress.quantization.quantize import Quantize
-from edgebench.data import Split
+from edgebench.data import DataSet, Split
 from edgebench.errors import DataError, PlanError
 
 INPUTS = stripes().evaluation.inputs
@@ -55,9 +56,12 @@ def source() -> Path:
     return path
 
 
-def choose(judged: Split | None = None, **asked: Any) -> dict[str, Any]:
-    split = judged or Split(INPUTS, None)
-    return sensitivity.choose(source(), Quantize(per_channel=False, **asked), INPUTS, split, nobody)
+def calibrating(samples: Any = INPUTS, classes: tuple[str, ...] = stripes().classes) -> DataSet:
+    return replace(stripes(), calibration=Split(samples, None), classes=classes)
+
+
+def choose(**asked: Any) -> dict[str, Any]:
+    return sensitivity.choose(source(), Quantize(per_channel=False, **asked), calibrating(), nobody)
 
 
 def test_the_fragile_layer_comes_first_and_a_budget_restores_it() -> None:
@@ -132,7 +136,14 @@ def test_a_layer_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("samples", [INPUTS[:0], np.ones_like(INPUTS)])
 def test_nothing_is_calibrated_on_nothing(samples: Any) -> None:
     with pytest.raises(DataError, match="all the same"):
-        sensitivity.choose(source(), Quantize(sweep=True), samples, Split(INPUTS, None), nobody)
+        sensitivity.choose(source(), Quantize(sweep=True), calibrating(samples), nobody)
+
+
+def test_a_budget_on_answers_that_are_no_classes_is_refused() -> None:
+    asked = Quantize(max_drop=0.5)
+    assert "budget" in sensitivity.choose(source(), asked, calibrating(), nobody)
+    with pytest.raises(PlanError, match="without class scores, on samples without labels"):
+        sensitivity.choose(source(), asked, calibrating(classes=()), nobody)
 
 
 @pytest.mark.parametrize(("oddity", "shared", "runs"), [("twice", "first", 5), ("tied", "second", 4)])

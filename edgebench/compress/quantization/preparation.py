@@ -19,7 +19,6 @@ from edgebench.errors import PlanError
 
 if TYPE_CHECKING:
     from edgebench.compress.quantization.quantize import Quantize
-    from edgebench.data import Split
 
 
 def prepare(model: nn.Module, asked: Quantize, context: Context) -> nn.Module:
@@ -89,14 +88,14 @@ def _onto_grid(model: nn.Module, example: Tensor, samples: Tensor, asked: Quanti
 
 def _choose(model: nn.Module, exact: nn.Module, example: Tensor, asked: Quantize, context: Context) -> None:
     """Choose the layers that stay in float, and give them back their exact weights where the budget holds with those too."""
-    samples, judged = context.data.calibration.inputs, split_of(asked, context)
+    samples, judged = context.data.calibration.inputs, sensitivity.judged_by(asked, context.data)
     rounded = asked.rounding != "nearest" or asked.bias_correction
     with tempfile.TemporaryDirectory() as folder:
         source, float_file = Path(folder, "rounded.onnx"), Path(folder, "exact.onnx")
         export_onnx(model, example, source)
         if rounded:
             export_onnx(exact, example, float_file)
-        found = sensitivity.choose(source, asked, samples, judged, context.report, float_file if rounded else None)
+        found = sensitivity.choose(source, asked, context.data, context.report, float_file if rounded else None)
         context.remember(**found)
         names = found["float_layers"]
         if rounded and names:
@@ -120,8 +119,3 @@ def layers_back(model: nn.Module, exact: nn.Module, example: Tensor, names: list
         ):
             if parameter and parameter in state:
                 model.get_parameter(parameter).data.copy_(state[parameter])
-
-
-def split_of(asked: Quantize, context: Context) -> Split:
-    """The samples that a budget is judged on."""
-    return context.data.evaluation if asked.judge == "evaluation" else context.data.calibration

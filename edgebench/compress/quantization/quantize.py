@@ -31,7 +31,8 @@ class Quantize:
 
     Some layers may stay in float: those named in `float_layers` (with commas between them), a share `mixed` of all layers, the
     most sensitive first, and as many more as it takes to lose at most `max_drop` of the accuracy (0.01 is one point),
-    judged on the `judge` split; without labels, the share of changed answers stands for it, which is never less. `sweep`
+    judged on the `judge` split; where its samples have no labels and the data has classes, the share of changed answers stands
+    for it, which is never less. `sweep`
     measures each layer's sensitivity alone, for its table and plot.
     """
 
@@ -61,10 +62,24 @@ class Quantize:
         values.within(self.name, "mixed", self.mixed, 0, 0.99)
         if self.max_drop is not None:
             values.within(self.name, "max_drop", self.max_drop, 0, 1)
+        self._check_used()
         if self.activations == "dynamic" and self.ranges != "minmax":
             raise PlanError(
                 f'A dynamic quantize step calibrates nothing, so ranges = "{self.ranges}" has no meaning.',
                 'Leave ranges out, or use activations = "static".',
+            )
+
+    def _check_used(self) -> None:
+        """Refuse options that nothing would read."""
+        if self.rounding != "adaround" and self.rounding_steps != Quantize.rounding_steps:
+            raise PlanError(
+                'The method "quantize" was given rounding_steps, and its rounding learns nothing.',
+                'Add rounding = "adaround", or leave rounding_steps out.',
+            )
+        if self.max_drop is None and self.judge != Quantize.judge:
+            raise PlanError(
+                'The method "quantize" was told what to judge by, and has no budget to judge.',
+                "Add max_drop = 0.01, say, or leave judge out.",
             )
 
     @property

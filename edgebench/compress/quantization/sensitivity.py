@@ -25,7 +25,7 @@ from edgebench.errors import EdgebenchError, ModelError, PlanError
 
 if TYPE_CHECKING:
     from edgebench.compress.quantization.quantize import Quantize
-    from edgebench.data import Split
+    from edgebench.data import DataSet, Split
 
 Report = Callable[[int, int, str], None]
 SWEPT = 256
@@ -106,20 +106,25 @@ def drop(wanted: NDArray[Any], given: NDArray[Any], labels: NDArray[Any] | None)
 
 
 def choose(
-    source: Path, asked: Quantize, samples: NDArray[Any], judged: Split, report: Report, exact: Path | None = None
+    source: Path,
+    asked: Quantize,
+    data: DataSet,
+    report: Report,
+    exact: Path | None = None,
 ) -> dict[str, Any]:
-    """Which layers of a float ONNX file stay in float, and why; `samples` (N, ...) calibrate.
+    """Which layers of a float ONNX file stay in float, and why, by the calibration split and the one that is judged on.
 
     `exact` is the same network before its weights were rounded, if they were: the float that all is compared with. Returns
     `float_layers`, `sensitivity` (rows) and, with max_drop, `budget`: the accuracy lost after each layer restored. Raises
     PlanError for a layer that is not there, or a budget that cannot be held, naming the nearest that can; ModelError.
     """
+    samples = data.calibration.inputs
     calibration.check_samples(samples)
     with tempfile.TemporaryDirectory() as folder, quiet():
         try:
             rounded = _trial(source, asked, samples, Path(folder, "rounded"))
             unrounded = _trial(exact, asked, samples, Path(folder, "exact")) if exact else rounded
-            return _choose(rounded, unrounded, samples, judged, report)
+            return _choose(rounded, unrounded, samples, judged_by(asked, data), bool(data.classes), report)
         except EdgebenchError:
             raise
         except Exception as error:
@@ -137,7 +142,14 @@ def _trial(source: Path, asked: Quantize, samples: NDArray[Any], folder: Path) -
     return Trial(prepared=prepared, asked=asked, limits=limits, folder=folder)
 
 
-def _choose(rounded: Trial, exact: Trial, samples: NDArray[Any], judged: Split, report: Report) -> dict[str, Any]:
+def judged_by(asked: Quantize, data: DataSet) -> Split:
+    """The samples that a budget is judged on."""
+    return data.evaluation if asked.judge == "evaluation" else data.calibration
+
+
+def _choose(
+    rounded: Trial, exact: Trial, samples: NDArray[Any], judged: Split, classes: bool, report: Report
+) -> dict[str, Any]:
     asked = exact.asked
     rows = sweep(exact, samples[:SWEPT], report)
     order = [row.layer for row in rows if row.layer not in asked.float_names]
@@ -146,6 +158,11 @@ def _choose(rounded: Trial, exact: Trial, samples: NDArray[Any], judged: Split, 
     made: dict[str, Any] = {"sensitivity": [dataclasses.asdict(row) for row in rows]}
     if asked.max_drop is not None:
         wanted = run(exact.prepared, judged.inputs)
+        if judged.labels is None and (wanted.ndim != 2 or not classes):
+            raise PlanError(
+                "max_drop was asked of a network without class scores, on samples without labels.",
+                "Give labelled samples, or data that names its classes; else choose layers with mixed or float_layers.",
+            )
         rest = [name for name in order if name not in kept]
         kept, made["budget"] = restore(rounded, wanted, judged, kept, rest, report)
     return {**made, "float_layers": kept, "layers_in_all": len(rows)}
@@ -170,11 +187,6 @@ def restore(
     """
     most = trial.asked.max_drop
     assert most is not None
-    if judged.labels is None and wanted.ndim != 2:
-        raise PlanError(
-            "max_drop was asked of a network without class scores, on samples without labels.",
-            "Give labelled samples, or choose layers with mixed or float_layers.",
-        )
     kept, tried, drops = list(kept), [], []
     for count in range(len(rest) or 1):
         points = drop(wanted, trial.outputs(judged.inputs, keep=[*kept, *rest[:count]]), judged.labels)

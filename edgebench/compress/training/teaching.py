@@ -91,6 +91,7 @@ class Teaching(Criterion):
         for name, teacher in teachers.items():
             model = _teacher(name, teacher, context)
             _same_classes(student, name, model, some)
+            _check_trained(name, teacher, model, context)
             theirs = _all_heard(model, some, name) if deep else {}
             terms = [_term(loss, teacher.share / shares, ours, theirs) for loss in chosen]
             wanted = dict.fromkeys(theirs_of for term in terms for _, theirs_of in term.pairs)
@@ -175,6 +176,19 @@ def _teacher(name: str, asked: Teacher, context: Context) -> nn.Module:
     if make is None:
         raise no_ancestor(name, context.stage or "this step")
     return make()
+
+
+def _check_trained(name: str, asked: Teacher, made: nn.Module, context: Context) -> None:
+    """Raise ModelError for a teacher without weights of its own, whose entry draws them: another seed makes another one."""
+    if not asked.source or asked.weights:
+        return
+    spec = ModelSpec(name=name, source=asked.source, options=asked.options)
+    other = load_module(spec, context.base, seed=context.seed + 1).state_dict()
+    if any(not torch.equal(value, other[key]) for key, value in made.state_dict().items() if key in other):
+        raise ModelError(
+            f'The teacher "{name}" is untrained: it was given no weights, and {asked.source} draws them at random.',
+            f'Add them: {name} = {{ source = "{asked.source}", weights = "file.safetensors" }}.',
+        )
 
 
 def _same_classes(student: nn.Module, name: str, teacher: nn.Module, some: Tensor) -> None:
