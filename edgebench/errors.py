@@ -36,7 +36,7 @@ class StoreError(EdgebenchError):
 
 
 class Interrupted(EdgebenchError):
-    """The user pressed Ctrl-C; what was measured is kept."""
+    """A run was cut off, by Ctrl-C or by a device that is gone; what was measured is kept, and the fix is how to go on."""
 
 
 def said_of(thing: object) -> str:

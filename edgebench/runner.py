@@ -67,13 +67,23 @@ def fill(folder: RunFolder, prepared: Prepared, progress: Progress) -> RunFolder
         if works:
             _measure(folder, prepared, works, progress)
     except KeyboardInterrupt:
-        raise Interrupted(
-            f"Interrupted: {len(folder.results())} of {len(prepared.squares)} cells are measured and kept in {folder.path}.",
-            f"Go on with: edgebench run --resume {shlex.quote(str(folder.path))}",
-        ) from None
+        raise Interrupted(f"Interrupted: {_kept(folder, prepared)}", f"Go on with: {_resume(folder)}") from None
+    except StoreError:
+        raise  # it says itself what is kept, and how to go on
+    except EdgebenchError as error:
+        kept = f"{error.problem} {_kept(folder, prepared)}"
+        raise Interrupted(kept, f"{error.fix}\n  Then go on with: {_resume(folder)}") from error
     finally:
         folder.close()
     return folder
+
+
+def _kept(folder: RunFolder, prepared: Prepared) -> str:
+    return f"{len(folder.results())} of {len(prepared.squares)} cells are measured and kept in {folder.path}."
+
+
+def _resume(folder: RunFolder) -> str:
+    return f"edgebench run --resume {shlex.quote(str(folder.path))}"
 
 
 def _measure(folder: RunFolder, prepared: Prepared, works: Sequence[Work], progress: Progress) -> None:
@@ -98,7 +108,7 @@ def _measure(folder: RunFolder, prepared: Prepared, works: Sequence[Work], progr
         last_words = death.stderr.splitlines()[-1:]
         raise EdgebenchError(
             " ".join([f"The campaign on {device.profile.name} {death.reason}.", *last_words]),
-            f"What was measured is kept; go on with: edgebench run --resume {shlex.quote(str(folder.path))}",
+            "If it dies again, leave out the backend or the recipe that it died of.",
         ) from death
 
 

@@ -260,7 +260,7 @@ class SshDevice(Device):
             holder = event["holder"]
             raise RemoteError(
                 f"{self.profile.address} is busy: {holder.get('who', 'someone')} measures {holder.get('job', 'there')}.",
-                "Wait until that has ended, then go on with this run.",
+                "Wait until that has ended.",
             )
         if event.get("runner") == "ended":
             raise ChildDied(exit_reason(int(event["code"])), str(event["stderr"]))

@@ -1,0 +1,41 @@
+"""A run whose device is gone midway says what is kept, and the command that goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from edgebench.cli.app import cli
+from edgebench.devices.link import LinkLost, RemoteError
+from edgebench.devices.local import LocalDevice
+from edgebench.errors import EdgebenchError
+from edgebench.lines import ChildDied
+from edgebench.testing import fake_artifact
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "problem", "fix"),
+    [
+        ("push", LinkLost("board is gone.", "Switch it on."), "board is gone.", "Switch it on."),
+        ("conduct", RemoteError("board is busy.", "Wait."), "board is busy.", "Wait."),
+        ("conduct", ChildDied("hung", "last words"), "The campaign on local hung. last words", ""),
+    ],
+)
+def test_a_device_that_is_gone_leaves_the_folder_and_the_command(
+    step: str, error: Exception, problem: str, fix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(LocalDevice, step, gone)
+    network = fake_artifact(tmp_path, {}, name="net").path
+    done = CliRunner().invoke(cli, ["bench", network, "--backend", "fake", "--results", str(tmp_path / "results")])
+    (folder,) = (tmp_path / "results").iterdir()
+    assert isinstance(done.exception, EdgebenchError)
+    assert done.exception.problem.startswith(problem)
+    assert f"0 of 1 cells are measured and kept in {folder}." in done.exception.problem
+    assert done.exception.fix.startswith(fix)
+    assert done.exception.fix.endswith(f"go on with: edgebench run --resume {folder}")
