@@ -67,9 +67,8 @@ def ask(command: Sequence[str], address: str, root: str = "/", *, python: str = 
         except FileNotFoundError:
             raise BoardError(f"There is no {command[0]} on this machine.", "Install it.") from None
         except subprocess.TimeoutExpired:
-            raise BoardError(
-                f"{address} gave no answer within {ASK_SECONDS:g} s.", "Check that it is switched on and reachable."
-            ) from None
+            lost = openssh.unreachable(address, f"no answer within {ASK_SECONDS:g} s")
+            raise BoardError(lost.problem, lost.fix) from None
         stderr.seek(0)
         said = stderr.read().decode("utf-8", "replace").strip()
     lines = [line for line in done.stdout.decode("utf-8", "replace").split("\n") if line.startswith(dump.SENTINEL)]
@@ -97,10 +96,8 @@ def _silence(code: int, said: str, address: str, python: str) -> BoardError:
     if code == 127:
         return BoardError(*openssh.setup_failed(address, last), said)
     if code == 255:  # ssh's own; every other status is that of the program over there
-        fix = f'Make "{openssh.by_hand(address)}" work by hand, so that it asks for no password.'
-        if "Permission denied" in last:
-            fix = f"Check the user's name, and give it your public key: {openssh.by_hand(address, 'ssh-copy-id')}"
-        return BoardError(f"{address} cannot be reached: {last}.", fix, said)
+        lost = openssh.unreachable(address, last, said)
+        return BoardError(lost.problem, lost.fix, said)
     return BoardError(
         f"{address} does not answer the question who it is: {last}.", "Check that its Python is 3.6 or newer.", said
     )

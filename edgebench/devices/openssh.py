@@ -80,7 +80,7 @@ def ended(address: str, python: str, code: int | None, said: str, *, reached: bo
         return refusal
     last = said.splitlines()[-1].strip().rstrip(".") if said else f"exit status {code}"
     if code == 255:  # ssh's own; every other status is that of the program over there
-        return unreachable(address, last)
+        return unreachable(address, last, said)
     if is_missing(python, code, said):
         return RemoteError(
             f"There is no {python} on {address}.", 'Name one in the profile: python = "/path/to/venv/bin/python".'
@@ -119,8 +119,34 @@ def refused(address: str, said: str) -> RemoteError | None:
     return None
 
 
-def unreachable(address: str, why: str) -> LinkLost:
-    return LinkLost(
-        f"{address} cannot be reached: {why}.",
-        f'Make "{by_hand(address)}" work by hand, so that it asks for no host key and no password.',
-    )
+WAYS = (
+    (
+        r"[Cc]ould not resolve|[Nn]ame or service not known|name resolution",
+        "No name service knows that name, and ~/.ssh/config has no such Host: check its spelling, or write the IP address.",
+    ),
+    (
+        r"Connection refused",
+        "It is on, but no SSH server listens there: start sshd on it, or write its port in the address, as in user@host:2222.",
+    ),
+    (
+        r"Permission denied|Too many authentication failures",
+        "Check the user's name, and give it your public key: {key}",
+    ),
+    (
+        r"no answer within|banner exchange|the runner ended",
+        "It may be busy with something else, or short of memory: try again later.",
+    ),
+    (
+        r"timed out|Timeout|[Nn]o route|[Nn]etwork is (unreachable|down)|Host is down|Broken pipe|Connection (closed|reset)",
+        "Check that it is switched on and in a network that reaches here, then try again.",
+    ),
+)
+"""What the last words of ssh are about, and what to do then. The first that fits: a time-out of the banner is one of both."""
+
+
+def unreachable(address: str, why: str, said: str = "") -> LinkLost:
+    """`why` is the last of what ssh `said`; where it went by way of another host, an earlier line says more."""
+    other = 'Make "{hand}" work by hand, so that it asks for no host key and no password.'
+    fix = next((fix for pattern, fix in WAYS if re.search(pattern, f"{said}\n{why}")), other)
+    filled = fix.format(key=by_hand(address, "ssh-copy-id"), hand=by_hand(address))
+    return LinkLost(f"{address} cannot be reached: {why}.", filled)

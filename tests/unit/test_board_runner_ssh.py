@@ -185,7 +185,7 @@ CHECKS = [
     (
         "echo 'ssh: connect to host board port 22: Connection refused' >&2; exit 255",
         "Connection refused",
-        'Make "ssh -p 2222 me@board" work by hand',
+        "start sshd on it, or write its port in the address",
     ),
     ("echo 'Host key verification failed.' >&2; exit 255", "Host key verification failed", "by hand"),
     (
@@ -207,6 +207,24 @@ CHECKS = [
     ),
     ("echo oops >&2; exit 3", "refused: oops", "setup"),
     ('echo Welcome; echo \'{"python": "3.11"}\'', "refused: exit status 0", "setup"),
+    (
+        "echo 'ssh: Could not resolve hostname board: Name or service not known' >&2; exit 255",
+        "Could not resolve hostname",
+        "check its spelling",
+    ),
+    (
+        "echo 'ssh: connect to host board port 22: Connection timed out' >&2; exit 255",
+        "Connection timed out",
+        "switched on and in a network",
+    ),
+    (
+        "echo 'ssh: connect to host jump port 22: Connection refused' >&2; "
+        "echo 'Connection closed by UNKNOWN port 65535' >&2; exit 255",
+        "Connection closed by UNKNOWN",
+        "start sshd on it",
+    ),
+    ("echo 'Connection timed out during banner exchange' >&2; exit 255", "banner exchange", "try again later"),
+    ("echo 'no mutual signature supported' >&2; exit 255", "no mutual", 'Make "ssh -p 2222 me@board" work by hand'),
 ]
 
 
@@ -243,7 +261,9 @@ def test_a_board_that_does_not_answer_is_unreachable(
 ) -> None:
     monkeypatch.setattr(ssh, "CHECK_SECONDS", 0.2)
     fake(tmp_path / "bin/ssh", "#!/bin/sh\nexec sleep 60\n")
-    assert "no answer within 0.2 s" in device().check().reason
+    found = device().check()
+    assert "no answer within 0.2 s" in found.reason
+    assert "busy" in found.fix
 
 
 def test_a_host_without_ssh_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
