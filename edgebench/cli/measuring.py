@@ -74,14 +74,14 @@ def run(plan: str, device: str, results: str, as_json: bool, resume: str | None,
         folder = open_run(resume, results)
         before = len(folder.results())
         place = profiles.resolve(folder.run.device.name, beside=Path(str(folder.run.plan.get("base") or ".")))
-        with progress_bars() as progress:
+        with progress_bars(place, as_json=as_json) as progress:
             runner.resume(folder, place, progress)
         if len(folder.results()) == before:
             say(f"Nothing was left to do in {folder.path}.", err=True)
     else:
         chosen = asked_for(suites.read(plan), **asked)
         place = profiles.resolve(device, beside=Path(chosen.base))
-        with progress_bars() as progress:
+        with progress_bars(place, as_json=as_json) as progress:
             prepared = prepare(chosen, place)
             folder = runner.run(prepared, root=Path(results), progress=progress)
     finish(folder, as_json)
@@ -154,7 +154,7 @@ def bench(
     given = _given(file, backends, asked, where.profile)
     around = {"samples": samples, "before": before, "after": after}
     plan = replace(given, application=Options({k: v for k, v in around.items() if v}))
-    with progress_bars() as progress:
+    with progress_bars(where, as_json=as_json) as progress:
         prepared = prepare(asked_for(plan, **asked), where)
         folder = runner.run(prepared, root=Path(results), progress=progress)
     finish(folder, as_json)
@@ -239,8 +239,9 @@ def selfcheck(device: str, precise: bool, as_json: bool) -> None:
     from edgebench.devices import profiles
     from edgebench.schema import PROTOCOLS
 
-    with progress_bars() as progress:
-        report = check.run(profiles.resolve(device), PROTOCOLS["precise" if precise else "default"], progress)
+    place = profiles.resolve(device)
+    with progress_bars(place, as_json=as_json) as progress:
+        report = check.run(place, PROTOCOLS["precise" if precise else "default"], progress)
     if as_json:
         say(json.dumps(report, indent=1, sort_keys=True))
     else:

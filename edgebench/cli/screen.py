@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from edgebench.devices import Device
     from edgebench.making import Progress
 
 
@@ -70,14 +72,16 @@ def _clock(seconds: float) -> str:
 
 
 @contextmanager
-def progress_bars() -> Iterator[Progress]:
-    """Bars on stderr for a person; nothing when the output goes to a file or a script.
+def progress_bars(device: Device | None = None, *, as_json: bool = False) -> Iterator[Progress]:
+    """Bars on stderr for a person; what the device tells too, in lines where stderr is no terminal. Nothing for a script.
 
     What prints within, a user's network say, prints to stderr: stdout is for the answer alone.
     """
     from edgebench.making import quiet
 
     if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        if device is not None and not as_json:
+            device.tell = _lines(device.name)
         with redirect_stdout(sys.stderr):
             yield quiet
         return
@@ -99,13 +103,28 @@ def progress_bars() -> Iterator[Progress]:
 
         def tell(stage: str, done: int, total: int, note: str) -> None:
             if stage not in tasks:
-                for earlier in tasks.values():
-                    bars.update(earlier, visible=False)
                 tasks[stage] = bars.add_task(stage, total=total or None, note="")
+            for name, task in tasks.items():
+                bars.update(task, visible=name == stage)
             bars.update(tasks[stage], completed=done, total=total or None)
             left = next(task.time_remaining for task in bars.tasks if task.id == tasks[stage])
             if left and "left" not in note:  # measuring knows better by itself, and says so
                 note = f"{_clock(left)} left, {note}" if note else f"{_clock(left)} left"
             bars.update(tasks[stage], note=note if len(note) <= room else note[: room - 1] + "…")
 
+        if device is not None:
+            device.tell = partial(tell, device.name, 0, 0)
         yield tell
+
+
+def _lines(name: str) -> Callable[[str], None]:
+    """Says on stderr what a device tells, each thing once in a row."""
+    last = ""
+
+    def tell(words: str) -> None:
+        nonlocal last
+        if words != last:
+            say(f"{name}: {words}", err=True)
+        last = words
+
+    return tell

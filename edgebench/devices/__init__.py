@@ -20,11 +20,17 @@ from edgebench.schema import Artifact, Availability, DeviceProfile, Job
 Event = Mapping[str, Any]
 
 
+def _unheard(words: str) -> None:
+    """Where nobody waits."""
+
+
 class Device(ABC):
     """One board, made from its profile. Constructing it does nothing: no connection, no look around."""
 
     def __init__(self, profile: DeviceProfile) -> None:
         self.profile = profile
+        self.tell: Callable[[str], None] = _unheard
+        """Called with a few words whenever it begins what a person has to wait for."""
 
     @property
     def name(self) -> str:

@@ -85,6 +85,12 @@ def manifest(folder: Path) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def size_of(source: Path) -> int:
+    """The bytes of a file, or of all that a folder holds."""
+    files = source.rglob("*") if source.is_dir() else [source]
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
 def digest_of(tree: Path) -> str:
     """The digest of a tree that has its manifest."""
     return hashlib.sha256((tree / MANIFEST).read_bytes()).hexdigest()

@@ -39,6 +39,7 @@ CELL_SECONDS = 7200
 
 BACK_OFF = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 30.0, 30.0)
 """Pauses between tries when the link broke; they begin anew whenever something got through."""
+LOST = "link lost, trying again"
 
 
 class SshDevice(Device):
@@ -85,12 +86,14 @@ class SshDevice(Device):
     def furnish(self, backends: Mapping[str, Backend], cache: Path) -> None:
         """Resolve the board's environment here, and push it and edgebench there."""
         had = push.Remembered(cache, self.profile.address, self.profile.workdir, sorted(backends))
+        self.tell("asking what it has")
         own = [*(b.module for b in backends.values() if b.module), board_env.CORE]
         found = self.hello(own, trees=had.keys)
         target = board_env.target(found, self.profile.address)
         if not found["rsync"]:
             raise RemoteError(f"There is no rsync on {self.profile.address}.", "Install it there, then run again.")
         wanted = board_env.requirements(backends.values(), found["modules"], target)
+        self.tell("gathering its packages")
         environment = board_env.wheels(wanted, target, cache)
         trees = [board_env.code(backends, cache), *([environment] if environment else [])]
         self._trees = self._push_trees(trees, dict(zip(had.keys, found["stock"]["trees"], strict=True)))
@@ -127,7 +130,9 @@ class SshDevice(Device):
         host, options = openssh.reach(self.profile.address, self.name)
         ssh = shlex.join(["ssh", "-T", *options])
         for _ in range(2):  # what came damaged is sent once more, from the beginning
+            self.tell(f"bringing {push.size_of(source) / 1e6:.1f} MB")
             self._again(lambda: self._rsync(push.rsync(ssh, host, source, f"{incoming}/{key}")))
+            self.tell("checking what arrived")
             answer = self.ask({"do": "take", **taken}, TAKE_SECONDS)
             if "path" in answer:
                 return str(answer["path"])
@@ -192,6 +197,7 @@ class SshDevice(Device):
             except LinkLost:
                 if not self._reached:
                     raise
+                self.tell(LOST)
                 pause(seconds)
         return step()
 
@@ -201,6 +207,7 @@ class SshDevice(Device):
         known = {digest(record): record for record in earlier}
         results: set[str] = set()
         tries = 0
+        self.tell("checking the runtimes")
         while True:
             before = len(known) + len(results)
             try:
@@ -209,6 +216,7 @@ class SshDevice(Device):
                 tries = 0 if len(known) + len(results) > before else tries + 1
                 if tries >= len(BACK_OFF):
                     raise
+                self.tell(LOST)
                 pause(BACK_OFF[tries])
 
     def _request(self, job: Job) -> dict[str, Any]:

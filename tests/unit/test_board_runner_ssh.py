@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -287,10 +288,12 @@ def test_a_board_that_has_all_is_furnished_in_one_trip(
         SshDevice, "_ask_once", lambda self, request, t: asked.append(request["do"]) or once(self, request, t)
     )
     backends = {"fake": plugins.backend("fake")}
-    trees, trips = [], []
+    trees, trips, told = [], [], list[list[str]]()
     for _ in range(2):
-        there = device()
+        there, heard = device(), list[str]()
+        there.tell = heard.append
         there.furnish(backends, tmp_path / "cache")
+        told.append(heard)
         trees.append(there._trees)
         trips.append(asked[:])
         asked.clear()
@@ -298,6 +301,10 @@ def test_a_board_that_has_all_is_furnished_in_one_trip(
         assert set(cpu.facts()["flags"]) <= set(there.processor()["flags"])
     assert trips == [["hello", "ask", "take"], ["hello"]]
     assert trees[0] == trees[1]
+    asked_it = ["asking what it has", "gathering its packages"]
+    assert [told[0][:2], told[1]] == [asked_it, asked_it]
+    assert re.fullmatch(r"bringing \d+\.\d MB", told[0][2])
+    assert told[0][3:] == ["checking what arrived"]
     assert (Path(trees[1][0]) / "edgebench/__init__.py").exists()
 
     shutil.rmtree(trees[0][0])  # the guess was wrong
@@ -335,7 +342,10 @@ def test_a_campaign_whose_link_breaks_goes_on_and_tells_each_thing_once(program:
     result = 'say(event="result", result={"cell": 1, "lines": lines})\nsay(event="done")\n'
     program.write_text(SAY + RECORDS + broken + result)
     pid = f'echo $$ > "{tmp_path}/pid"'
-    told = conduct(device(setup=(pid,)))
+    there, heard = device(setup=(pid,)), list[str]()
+    there.tell = heard.append
+    told = conduct(there)
+    assert heard == ["checking the runtimes", "link lost, trying again"]
     assert [e["event"] for e in told] == ["record", "result"]
     assert told[1]["result"]["lines"] == ['{"n":1}'], "the second try was given what the first had told"
 

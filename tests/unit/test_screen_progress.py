@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from edgebench.cli import screen
+from edgebench.devices.local import LocalDevice
+from edgebench.schema import DeviceProfile
 
 rich_console = pytest.importorskip("rich.console")
 
@@ -44,6 +46,33 @@ def test_a_stage_that_says_how_long_it_takes_is_not_corrected(shown: io.StringIO
             progress("measure", step, 10, "about 40 s left: latency")
     assert shown.getvalue().count("left, ") == 0
     assert "about 40 s left: latency" in shown.getvalue()
+
+
+@pytest.mark.parametrize(("back", "last"), [(False, "link lost, trying again"), (True, "throughput")])
+def test_what_a_device_tells_is_shown_and_measuring_comes_back_after_it(
+    back: bool, last: str, shown: io.StringIO
+) -> None:
+    place = LocalDevice(DeviceProfile(name="lab-7"))
+    with screen.progress_bars(place) as progress:
+        progress("measure", 1, 10, "latency")
+        place.tell("link lost, trying again")
+        if back:
+            progress("measure", 2, 10, "throughput")
+    rows = [row for row in shown.getvalue().split("\n") if "lab-7" in row or "measure" in row]
+    assert last in rows[-1]
+
+
+def test_where_there_is_no_terminal_a_device_tells_in_lines_but_not_beside_json(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for as_json in (False, True):
+        place = LocalDevice(DeviceProfile(name="lab-7"))
+        with screen.progress_bars(place, as_json=as_json):
+            for words in ("bringing 60.0 MB", "bringing 60.0 MB", "checking the runtimes"):
+                place.tell(words)
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err == ("" if as_json else "lab-7: bringing 60.0 MB\nlab-7: checking the runtimes\n")
 
 
 def test_hours_minutes_and_seconds() -> None:
