@@ -43,14 +43,14 @@ def recipe_precision(recipe: Recipe) -> str | None:
 
 
 def planned(
-    plan: Plan, device: Device, cpu: Mapping[str, Any] | None = None, refused: Mapping[str, str] | None = None
+    plan: Plan, device: str, cpu: Mapping[str, Any] | None = None, refused: Mapping[str, str] | None = None
 ) -> tuple[Square, ...]:
     """The squares of a plan: no runtime, network or device is touched. `cpu`: what the device says of its processor.
 
     `refused`: by the names of recipes whose network cannot be used, why.
     """
     backends = {name: plugins.backend(name) for name in plan.backends}
-    return expand(plan, device.profile.name, backends, recipe_precision, ready.file_format(plan), cpu, refused)
+    return expand(plan, device, backends, recipe_precision, ready.file_format(plan), cpu, refused)
 
 
 def prepare(plan: Plan, device: Device) -> Prepared:
@@ -68,7 +68,7 @@ def prepare(plan: Plan, device: Device) -> Prepared:
     for name in plan.metrics:  # an unknown one is refused now
         plugins.load("edgebench.metrics", name)
     plan = _with_application(plan, device)
-    planned(plan, device)  # what is wrong with the axes is said before the device is touched
+    planned(plan, device.name)  # what is wrong with the axes is said before the device is touched
     data: Any = None
     own: dict[str, Any] = {}
     refused: dict[str, str] = {}
@@ -82,7 +82,7 @@ def prepare(plan: Plan, device: Device) -> Prepared:
         fitting.check_batches(data.evaluation.inputs[0].nbytes, plan.batches)
         own, refused = _check_networks(plan, data)
     device.furnish(backends, cache_folder())
-    squares = planned(plan, device, device.processor(), refused)
+    squares = planned(plan, device.name, device.processor(), refused)
     return Prepared(plan=plan, device=device, squares=squares, data=data, own_data=own, began=began)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,26 @@ def run(prepared: Prepared, *, root: Path, progress: Progress = quiet) -> RunFol
 
 def resume(folder: RunFolder, device: Device, progress: Progress = quiet) -> RunFolder:
     """Go on with a run that was cut off: cells with a result are not touched again. One that is whole costs no preparing."""
-    plan = from_json(Plan, dict(folder.run.plan))
-    if {square.cell.id for square in planned(plan, device)} <= {r.cell.id for r in folder.results()}:
+    if finished(folder):
         return folder
-    prepared = prepare(plan, device)
+    prepared = prepare(from_json(Plan, dict(folder.run.plan)), device)
     return fill(folder, prepared, progress)
+
+
+def finished(folder: RunFolder) -> bool:
+    """Whether each cell of the run's plan has its result."""
+    squares = planned(from_json(Plan, dict(folder.run.plan)), folder.run.device.name)
+    return {square.cell.id for square in squares} <= {r.cell.id for r in folder.results()}
+
+
+def latest_unfinished(root: Path) -> RunFolder | None:
+    """The newest run in `root` that can be gone on with, if there is one. Raises StoreError where there is no run at all."""
+    for path in store.newest_first(root):
+        with suppress(EdgebenchError):  # one that cannot be read, or whose plug-ins are gone, hides none of the others
+            folder = store.open_run(path)
+            if not finished(folder):
+                return folder
+    return None
 
 
 def fill(folder: RunFolder, prepared: Prepared, progress: Progress) -> RunFolder:

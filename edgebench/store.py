@@ -191,11 +191,16 @@ def open_run(path: Path) -> RunFolder:
 
 def latest(root: Path) -> Path:
     """The newest run folder in `root`. Raises StoreError when there is none."""
+    return newest_first(root)[0]
+
+
+def newest_first(root: Path) -> list[Path]:
+    """The run folders in `root`. Raises StoreError when there is none."""
     with _reading(root):
         names = _runs(root)
     if not names:
         raise StoreError(f"There is no run in {root} yet.", "Make one with: edgebench run")
-    return root / names[-1]
+    return [root / name for name in reversed(names)]
 
 
 def sha256(path: Path) -> str:

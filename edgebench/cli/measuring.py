@@ -26,7 +26,7 @@ Examples:
   edgebench run                              the quick suite, on this machine
   edgebench run my.toml                      your own plan
   edgebench run --backend onnxruntime --json one runtime, for a script
-  edgebench run --resume                     go on with the latest run
+  edgebench run --resume                     go on with the latest run that was cut off
 """
 BENCH_EXAMPLES = """
 \b
@@ -71,13 +71,15 @@ def run(plan: str, device: str, results: str, as_json: bool, resume: str | None,
 
     if resume is not None:
         _alone(click.get_current_context())
-        folder = open_run(resume, results)
+        unfinished = runner.latest_unfinished(Path(results)) if resume == "latest" else None
+        folder = unfinished or open_run(resume, results)
         before = len(folder.results())
         place = profiles.resolve(folder.run.device.name, beside=Path(str(folder.run.plan.get("base") or ".")))
         with progress_bars(place, as_json=as_json) as progress:
             runner.resume(folder, place, progress)
         if len(folder.results()) == before:
-            say(f"Nothing was left to do in {folder.path}.", err=True)
+            every = f": every run in {results} is finished, and this is the latest" if resume == "latest" else ""
+            say(f"Nothing was left to do in {folder.path}{every}.", err=True)
     else:
         chosen = asked_for(suites.read(plan), **asked)
         place = profiles.resolve(device, beside=Path(chosen.base))

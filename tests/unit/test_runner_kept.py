@@ -39,3 +39,27 @@ def test_a_device_that_is_gone_leaves_the_folder_and_the_command(
     assert f"0 of 1 cells are measured and kept in {folder}." in done.exception.problem
     assert done.exception.fix.startswith(fix)
     assert done.exception.fix.endswith(f"go on with: edgebench run --resume {folder}")
+
+
+def test_going_on_without_a_path_is_with_the_latest_run_that_is_not_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "results"
+    network = fake_artifact(tmp_path, {}, name="net").path
+    bench = ["bench", network, "--backend", "fake", "--quick", "--results", str(root)]
+    with monkeypatch.context() as patch:
+
+        def lost(*_: Any) -> None:
+            raise LinkLost("board is gone.", "Switch it on.")
+
+        patch.setattr(LocalDevice, "conduct", lost)
+        CliRunner().invoke(cli, bench)
+    (cut,) = root.iterdir()
+    assert CliRunner().invoke(cli, bench).exit_code == 0
+    (later,) = set(root.iterdir()) - {cut}
+    (tmp_path / "results/20010101T000000Z-odd").mkdir()
+    (tmp_path / "results/20010101T000000Z-odd/run.json").write_text("{")
+    assert CliRunner().invoke(cli, ["run", "--resume", "--results", str(root)]).exit_code == 0
+    assert (cut / "results.jsonl").read_text()
+    again = CliRunner().invoke(cli, ["run", "--resume", "--results", str(root)])
+    assert f"Nothing was left to do in {later}: every run in {root} is finished" in again.output
