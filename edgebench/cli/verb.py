@@ -11,6 +11,9 @@ from edgebench.errors import EdgebenchError
 
 EXCLUSIVE = (("--markdown", "--json"), ("--quick", "--precise"), ("--from-samples", "--out"))
 
+FIXES = {"--device": "A run is on one device: run it once on each, then put them side by side: edgebench report RUN_A RUN_B"}
+"""What to do where giving an option once is not all."""
+
 
 class Verb(click.Command):
     """A command that refuses what click would let win in silence. Raises EdgebenchError."""
@@ -33,7 +36,8 @@ class Verb(click.Command):
             values = list(dict.fromkeys(map(_said, found.get(str(option.name)) or ())))
             if len(values) > 1:
                 name = max(option.opts, key=len)
-                raise EdgebenchError(f"{name} was given more than once, as {' and '.join(values)}.", "Give it once.")
+                fix = FIXES.get(name, "Give it once.")
+                raise EdgebenchError(f"{name} was given more than once, as {' and '.join(values)}.", fix)
 
 
 def _said(value: Any) -> str:

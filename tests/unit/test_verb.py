@@ -24,7 +24,6 @@ def refused(*arguments: str) -> EdgebenchError:
     [
         (("report", "--format", "csv", "r", "--format=html"), "--format was given more than once, as csv and html."),
         (("choose", "r", "--max-latency", "1ms", "--max-latency", "2ms"), "--max-latency was given more than once"),
-        (("run", "--device", "jetson", "--device", "local"), "--device was given more than once"),
         (("run", "--generations", "1", "--generations", "2"), "--generations was given more than once, as 1 and 2."),
         (("run", "--resume", "r", "--resume"), "--resume was given more than once, as r and its default."),
         (("device", "add", "n", "a@b", "--python", "x", "--python", "y"), "--python was given more than once"),
@@ -34,6 +33,14 @@ def test_an_option_of_one_value_that_is_given_two_is_refused(arguments: tuple[st
     error = refused(*arguments)
     assert told in error.problem
     assert error.fix == "Give it once."
+
+
+@pytest.mark.parametrize("verb", [("run",), ("bench", "net.onnx")])
+def test_two_devices_are_two_runs(verb: tuple[str, ...]) -> None:
+    error = refused(*verb, "--device", "jetson", "--device", "local")
+    assert error.problem == "--device was given more than once, as jetson and local."
+    assert error.fix.startswith("A run is on one device: run it once on each")
+    assert "edgebench report " in error.fix
 
 
 @pytest.mark.parametrize(
