@@ -10,6 +10,9 @@ from edgebench.schema import Measurement, Result
 TRUE_ANYWHERE = {"accuracy", "agreement", "size"}
 """What the network and its file decide; every other figure is the emulator's."""
 
+NO_METER = "no meter"
+"""The source of a figure that nothing could read: the emulator withholds none there."""
+
 STATE = "emulated"
 
 
@@ -31,6 +34,6 @@ def withhold(result: Result) -> Result:
 
 
 def _without(m: Measurement, note: str) -> Measurement:
-    if m.metric in TRUE_ANYWHERE:
+    if m.metric in TRUE_ANYWHERE or (m.value is None and m.source == NO_METER):
         return m
     return replace(m, value=None, samples=(), interval=None, note=note)

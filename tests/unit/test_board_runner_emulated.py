@@ -51,6 +51,14 @@ def test_only_what_the_network_decides_keeps_its_figure() -> None:
     assert emulation.withhold(found) == found
 
 
+def test_a_meter_that_is_not_there_is_told_of_an_emulated_board_too() -> None:
+    no_meter = Measurement(metric="energy", unit="J", phase="load", source="no meter", note="no meter was found")
+    asked = dataclasses.replace(result("qemu-aarch64-static"), measurements=(*FOUND, no_meter))
+    found = emulation.withhold(asked)
+    shown = {column.key: column.make(found) for column in columns.choose([found])}
+    assert shown["energy"].notes == ("no meter was found",)
+
+
 def test_a_real_processor_keeps_them_all() -> None:
     for name in ("", None):
         real = dataclasses.replace(result(""), environment=Options(emulated=name))
