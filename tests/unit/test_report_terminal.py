@@ -141,6 +141,7 @@ def test_the_answer_comes_last_as_it_stands_on_the_page() -> None:
         (["valid", "noisy", "noisy"], "Not settled: "),
         (["valid", "valid", "noisy"], "Ship "),
         (["valid", "valid", "unverified"], "Ship "),
+        (["noisy"] * 3, "No row has a latency"),
     ],
 )
 def test_how_firmly_the_answer_is_given_depends_on_how_many_rows_could_be_told(states: list[str], said: str) -> None:
@@ -152,4 +153,6 @@ def test_how_firmly_the_answer_is_given_depends_on_how_many_rows_could_be_told(s
         for i, state in enumerate(states)
     ]
     told = [replace(r, measurements=()) if r.noise["state"] == "noisy" else r for r in found]
-    assert answer.section(build(RUN, told)).words[0].startswith(said)
+    words = answer.section(build(RUN, told)).words[0]
+    assert words.startswith(said)
+    assert "below" not in words, "the notes stand above the answer"

@@ -51,8 +51,9 @@ def _nothing(table: Table) -> str:
         return "There is no result yet, so there is nothing to choose from."
     bad = sum(row.result.status == "failed" for row in table.rows)
     if bad == len(table.rows):
-        return f"Nothing can be shipped from this run: {count(bad, 'row')} of {len(table.rows)} failed; the reasons are below."
-    return "No row has a latency that could be published, so that nothing can be recommended; the reasons are below."
+        failed = f"{count(bad, 'row')} of {len(table.rows)} failed"
+        return f"Nothing can be shipped from this run: {failed}; the reasons are with the rows."
+    return "No row has a latency that could be published, so nothing can be recommended; the reasons are with the rows."
 
 
 class _Tools:
