@@ -11,7 +11,9 @@ from edgebench.errors import EdgebenchError
 
 EXCLUSIVE = (("--markdown", "--json"), ("--quick", "--precise"), ("--from-samples", "--out"))
 
-FIXES = {"--device": "A run is on one device: run it once on each, then put them side by side: edgebench report RUN_A RUN_B"}
+FIXES = {
+    "--device": "A run is on one device: run it once on each, then put them side by side: edgebench report RUN_A RUN_B"
+}
 """What to do where giving an option once is not all."""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebench import toml
-from edgebench.devices import android, identity, keys, profiles
+from edgebench.devices import android, identity, keys, openssh, profiles
 from edgebench.devices.adb import AdbDevice
 from edgebench.devices.board import BOOT, Board, BoardError, ask
 from edgebench.devices.ssh import SshDevice
@@ -41,8 +41,10 @@ class Introduction:
 
 
 @contextmanager
-def meet(name: str, address: str, python: str = "python3") -> Iterator[Introduction]:
+def meet(name: str, address: str, python: str = "python3", fingerprint: str | None = None) -> Iterator[Introduction]:
     """Ask the board at `address` ("user@host", "user@host:port", a Host of ~/.ssh/config, "adb:SERIAL"), once.
+
+    Where a `fingerprint` is given, a board with another host key is not logged into.
 
     Raises EdgebenchError when the name cannot be used, the board does not answer, or its host key has changed.
     """
@@ -58,8 +60,11 @@ def meet(name: str, address: str, python: str = "python3") -> Iterator[Introduct
     command = SshDevice(DeviceProfile(name=name, transport="ssh", address=address)).command([python, "-c", BOOT])
     with tempfile.TemporaryDirectory(prefix="edgebench-keys-") as folder:
         new, configured = Path(folder) / "known_hosts", keys.configuration(command)
+        meeting = keys.first_meeting(command, new, configured)
+        if fingerprint is not None:
+            _check_key(fingerprint, address, meeting, new, configured)
         try:
-            board = ask(keys.first_meeting(command, new, configured), address, python=python)
+            board = ask(meeting, address, python=python)
         except BoardError as error:
             raise keys.changed(error.said, address) or error from None
         met = new.is_file() and bool(new.read_text().strip())
@@ -72,6 +77,21 @@ def meet(name: str, address: str, python: str = "python3") -> Iterator[Introduct
             new=met,
             key_file=new if met else None,
             ssh=configured,
+        )
+
+
+def _check_key(wanted: str, address: str, meeting: list[str], new: Path, configured: Mapping[str, str]) -> None:
+    """Raise EdgebenchError unless the board's host key, known already or met now without a login, is the wanted one."""
+    shown = keys.known_fingerprints(configured)
+    if not shown:
+        said = keys.met_without_login(meeting)
+        shown = keys.fingerprints(new) if new.is_file() else ()
+        if not shown:
+            raise keys.changed(said, address) or openssh.ended(address, "", 255, said, reached=False)
+    if wanted.strip() not in [f.split()[0] for f in shown]:
+        raise EdgebenchError(
+            f"The host key of {address} is {', '.join(shown)}, and not {wanted}.",
+            "Check the address; nothing was asked of it, and nothing was written.",
         )
 
 

@@ -35,6 +35,18 @@ def first_meeting(command: Sequence[str], new: Path, configured: Mapping[str, st
     return [command[0], *(part for key, value in options.items() for part in ("-o", f"{key}={value}")), *command[1:]]
 
 
+def met_without_login(meeting: Sequence[str]) -> str:
+    """Go as far as the host key and no further: no key of the user is offered, no program begun. What ssh said of it."""
+    none = ("-o", "PreferredAuthentications=none", "-o", "PubkeyAuthentication=no", "-N")
+    try:
+        done = subprocess.run(
+            [meeting[0], *none, *meeting[1:-1]], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30
+        )
+    except subprocess.TimeoutExpired:
+        return "no answer within 30 s"
+    return done.stderr.strip()
+
+
 def configuration(command: Sequence[str]) -> dict[str, str]:
     """What ~/.ssh/config and the command make of the host, by keyword in small letters (ssh -G: no connection)."""
     try:

@@ -79,9 +79,14 @@ def test_a_script_gives_the_fingerprint_it_expects(server: Server) -> None:
     assert not server.known_hosts.exists()
     empty = add("lab-7", "board", "--fingerprint", " ", answer="")
     assert isinstance(empty.exception, EdgebenchError)
+    log = server.folder / "log"
+    assert "Accepted" not in log.read_text(), "a machine with another key is not logged into"
     right = add("lab-7", "board", "--fingerprint", server.fingerprint(), answer="")
     assert right.exit_code == 0, right.output
     assert profile("lab-7").exists()
+    known = add("lab-8", "board", "--fingerprint", "SHA256:wrong", answer="")
+    assert "and not SHA256:wrong" in str(known.exception)
+    assert log.read_text().count("Accepted publickey") == 1
 
 
 def test_a_known_key_is_shown_and_not_asked_for_again(server: Server) -> None:
