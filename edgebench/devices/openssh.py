@@ -29,9 +29,12 @@ def reach(address: str, device: str) -> tuple[str, list[str]]:
     """The host as ssh names it, and the options, from [user@]host[:port]. Raises EdgebenchError for what is no address."""
     host, port = _parts(address)
     if not host or address.startswith("-") or not 0 < int(port or 22) < 65_536:
+        user, _, name = address.rpartition("@")
+        bare = re.fullmatch(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%\w+)?", name)
+        example = f"{user or 'user'}@[{name}]" if bare else "user@host"
         raise EdgebenchError(
             f'"{address}", the address of device "{device}", is not an SSH address.',
-            'Write it as "user@host" or "user@host:port".',
+            f'Write it as "{example}" or "{example}:port".',
         )
     given = {**OPTIONS, "ControlPath": f"{control_folder()}/%C"}
     options = [part for key, value in given.items() for part in ("-o", f"{key}={value}")]

@@ -101,6 +101,13 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
         device(address=address).command(["true"])
 
 
+@pytest.mark.parametrize(("address", "right"), [("root@::1", "root@[::1]"), ("fe80::1%eth0", "user@[fe80::1%eth0]")])
+def test_an_ipv6_address_without_brackets_is_told_with_them(address: str, right: str) -> None:
+    with pytest.raises(EdgebenchError) as said:
+        device(address=address).command(["true"])
+    assert said.value.fix == f'Write it as "{right}" or "{right}:port".'
+
+
 def test_an_ipv6_address_is_understood(board: Path, tmp_path: Path) -> None:
     assert "me@fe80::1" in device(address="me@[fe80::1]:22").command(["true"])
     there = device(address="me@[fe80::1]:22").push(artifact(tmp_path / "m.onnx"))
