@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from edgebench import robust
+
 Verdict = Literal["faster", "slower", "same", "unresolved"]
 
 MARGIN = 0.01
@@ -123,20 +125,22 @@ def t_quantile(p: float, df: float) -> float:
 
 
 def t_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
-    """Mean and Student's t-interval of independent values: one a generation, never one an inference."""
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return Estimate(mean, None, None)
-    half = t_quantile((1 + confidence) / 2, len(values) - 1) * _standard_error(values)
-    return Estimate(mean, mean - half, mean + half)
+    """Mean and Student's t-interval of independent values: one a generation, never one an inference. From ten values on the
+    outermost are left out (`robust`)."""
+    value, error, freedom = robust.centre(values)
+    if not freedom:
+        return Estimate(value, None, None)
+    half = t_quantile((1 + confidence) / 2, freedom) * error
+    return Estimate(value, value - half, value + half)
 
 
-def _standard_error(values: Sequence[float]) -> float:
-    return statistics.stdev(values) / math.sqrt(len(values))
+def geometric_centre(values: Sequence[float]) -> float:
+    """The middle of latencies of several processes, all > 0: `robust.centre` of the logarithms. ValueError without a value."""
+    return math.exp(robust.centre(_logs(values)).value)
 
 
 def geometric_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float | None, float | None]:
-    """The t-interval of `geometric_mean`, made on the logarithms. (None, None) for one value."""
+    """The t-interval of `geometric_centre`, made on the logarithms. (None, None) for one value."""
     _, low, high = _exp(t_interval(_logs(values), confidence))
     return low, high
 
@@ -144,6 +148,28 @@ def geometric_interval(values: Sequence[float], confidence: float = 0.95) -> tup
 def ratio_interval(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Estimate:
     """a/b, paired: a[i] and b[i] come from the same generation. t-interval over the log ratios (item 8)."""
     return _exp(t_interval(_log_ratios(a, b), confidence))
+
+
+def welch(a: Sequence[float], b: Sequence[float], margin: float = MARGIN) -> tuple[Estimate, float]:
+    """a/b of two independent series on the logarithm, with its 95 % interval, and the two-sided p of being beyond the margin.
+
+    Welch 1947 with the degrees of freedom of Satterthwaite; from ten values on without the outermost (Yuen 1974). Where
+    neither series has any spread the interval is the ratio itself. ValueError unless both have two values or more, all positive.
+    """
+    if min(len(a), len(b)) < 2 or min(*a, *b) <= 0:
+        raise ValueError("two series of at least two values are needed, all greater than zero")
+    logs_a, logs_b = [math.log(x) for x in a], [math.log(x) for x in b]
+    one, other = robust.centre(logs_a), robust.centre(logs_b)
+    difference = one.value - other.value
+    error = math.hypot(one.error, other.error)
+    beyond = abs(difference) - math.log1p(margin)
+    if error == 0:
+        ratio = math.exp(difference)
+        return Estimate(ratio, ratio, ratio), 0.0 if beyond > 0 else 1.0
+    df = error**4 / sum(c.error**4 / c.freedom for c in (one, other))
+    half = t_quantile(0.975, df) * error
+    low, high = (math.exp(min(max(difference + sign * half, -700.0), 700.0)) for sign in (-1, 1))
+    return Estimate(math.exp(difference), low, high), min(1.0, 2 * t_tail(beyond / error, df))
 
 
 def _log_ratios(a: Sequence[float], b: Sequence[float]) -> list[float]:
@@ -344,10 +370,11 @@ def ratio_p(a: Sequence[float], b: Sequence[float], margin: float = MARGIN) -> f
     logs = _log_ratios(a, b)
     if len(logs) < 2:
         return 1.0
-    beyond, error = abs(statistics.fmean(logs)) - math.log1p(margin), _standard_error(logs)
+    value, error, freedom = robust.centre(logs)
+    beyond = abs(value) - math.log1p(margin)
     if error == 0:
         return 0.0 if beyond > 0 else 1.0
-    return min(1.0, 2 * t_tail(beyond / error, len(logs) - 1))
+    return min(1.0, 2 * t_tail(beyond / error, freedom))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgebench import stats
@@ -39,30 +38,6 @@ class Compared:
     @property
     def regression(self) -> bool:
         return self.verdict in WORSE
-
-
-def welch(
-    a: Sequence[float], b: Sequence[float], confidence: float = 0.95, margin: float = stats.MARGIN
-) -> tuple[Estimate, float]:
-    """a/b of two independent series on the logarithm, with its 95 % interval, and the two-sided p of being beyond the margin.
-
-    Welch 1947 with the degrees of freedom of Satterthwaite. Without spread in either series the interval is the ratio itself.
-    ValueError unless both have two values or more, all positive.
-    """
-    if min(len(a), len(b)) < 2 or min(*a, *b) <= 0:
-        raise ValueError("two series of at least two values are needed, all greater than zero")
-    logs_a, logs_b = [math.log(x) for x in a], [math.log(x) for x in b]
-    difference = statistics.fmean(logs_a) - statistics.fmean(logs_b)
-    parts = [statistics.variance(logs) / len(logs) for logs in (logs_a, logs_b)]
-    error = math.sqrt(sum(parts))
-    beyond = abs(difference) - math.log1p(margin)
-    if error == 0:
-        ratio = math.exp(difference)
-        return Estimate(ratio, ratio, ratio), 0.0 if beyond > 0 else 1.0
-    df = sum(parts) ** 2 / sum(v * v / (len(s) - 1) for v, s in zip(parts, (a, b), strict=True))
-    half = stats.t_quantile(0.975, df) * error
-    low, high = (math.exp(min(max(difference + sign * half, -700.0), 700.0)) for sign in (-1, 1))
-    return Estimate(math.exp(difference), low, high), min(1.0, 2 * stats.t_tail(beyond / error, df))
 
 
 def ratios(metric: str, a: Measurement | None, b: Measurement | None, same_run: bool = False) -> Compared | None:
@@ -109,7 +84,7 @@ def _ratio(metric: str, a: Measurement, b: Measurement) -> tuple[Estimate | None
         return None, None, "a figure of zero has no ratio"
     samples_a, samples_b = positive_samples(a), positive_samples(b)
     if samples_a and samples_b:
-        found, p = welch(samples_a, samples_b)
+        found, p = stats.welch(samples_a, samples_b)
         return found, p, ""
     value = a.value / b.value
     ends_a, ends_b = ends(a), ends(b)

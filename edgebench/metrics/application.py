@@ -177,7 +177,7 @@ def _figure(name: str, phase: str, workers: Sequence[Sequence[int]]) -> Measurem
         unit="s",
         phase=phase,
         source="perf_counter_ns around the application's own functions",
-        value=stats.geometric_mean(medians) if min(medians) > 0 else 0.0,
+        value=stats.geometric_centre(medians) if min(medians) > 0 else 0.0,
         samples=tuple(medians),
         n=sum(map(len, workers)),
         interval=Interval(low=low, high=high) if low is not None and high is not None else None,

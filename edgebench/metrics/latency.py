@@ -1,8 +1,8 @@
 """Latency of one call at the cell's batch: load, first inference, median with interval, p90 and p99 bounds.
 
-The protocol's item 8: the figure is the geometric mean over generations of each one's *undisturbed* median: of the calls that
-were not made to wait, and that found caches and predictors as their process had left them. p90 and p99 are upper bounds from
-*all* samples.
+The protocol's item 8: the figure is the geometric mean over generations, from ten on without the outermost, of each one's
+*undisturbed* median: of the calls that were not made to wait, and that found caches and predictors as their process had left
+them. p90 and p99 are upper bounds from *all* samples.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def _median(judged: Sequence[Generation]) -> Measurement:
     if not medians:
         return Measurement(**common, note="no sample ran undisturbed")
     low, high = stats.geometric_interval(medians)
-    value, interval = stats.geometric_mean(medians), None
+    value, interval = stats.geometric_centre(medians), None
     if low is not None and high is not None:
         interval = believed(Interval(low=low, high=high), value, len(medians))
     return Measurement(**common, value=value, samples=tuple(medians), interval=interval)

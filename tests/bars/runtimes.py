@@ -58,6 +58,5 @@ def _figure(row: Result, metric: str) -> float | None:
 
 
 def _gain(rows: Mapping[tuple[str, str, str], Result], model: str, backend: str) -> float | None:
-    """How often the latency of int8 goes into that of fp32; None where one of the two is withheld."""
-    both = [_figure(rows[key], "latency") for p in ("fp32", "int8") if (key := (model, backend, p)) in rows]
-    return both[0] / both[1] if len(both) == 2 and both[0] and both[1] else None
+    """The speed-up of int8 over fp32, paired by generation; None where it is withheld."""
+    return _figure(rows[model, backend, "int8"], "speedup") if (model, backend, "int8") in rows else None

@@ -87,11 +87,11 @@ def b3() -> dict[str, Any]:
 
 
 def b4() -> dict[str, Any]:
-    """Coverage of the ratio's interval against the mean of the whole series: 93 to 97 %."""
+    """Coverage of the ratio's interval against the median of the whole series, which those that were torn do not move: 93 to 97 %."""
     data = series()
     found, covered = 0, 0
     for ratios in data.values():
-        truth = statistics.geometric_mean(ratios)
+        truth = statistics.median(ratios)
         for e in campaigns(ratios, 0.02):
             found += 1
             covered += (e.low or 0) <= truth <= (e.high or 9)

@@ -9,7 +9,7 @@ from edgebench.codec import Options
 from edgebench.decide.comparable import Side
 from edgebench.decide.rows import Figure, Row
 from edgebench.schema import Artifact, Cell, DeviceProfile, Interval, Measurement, Result, Run, Status
-from edgebench.stats import geometric_interval, geometric_mean, wilson
+from edgebench.stats import geometric_centre, geometric_interval, wilson
 
 MACHINE = {"cpu_model": "A CPU", "governor": "performance", "isolation": "R2 autogroup -20", "fingerprint": "f" * 64}
 SERIES = (1.0, 1.002, 0.999, 1.001, 0.998, 1.0005)
@@ -19,7 +19,7 @@ def latency(samples: Sequence[float]) -> Measurement:
     low, high = geometric_interval(samples)
     interval = Interval(low=low, high=high) if low is not None and high is not None else None
     return Measurement(
-        metric="latency", unit="s", phase="steady", source="clock", value=geometric_mean(samples), n=1000,
+        metric="latency", unit="s", phase="steady", source="clock", value=geometric_centre(samples), n=1000,
         samples=tuple(samples), interval=interval,
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ LAYERS = [
         "schema",
         "errors",
         "stats",
+        "robust",
         "stopping",
         "states",
         "measure",

@@ -303,3 +303,15 @@ def test_the_interval_of_a_median_is_that_of_the_sign_test() -> None:
     assert found == stats.Estimate(5.5, 2, 9)
     assert stats.median_interval([1, 2, 3, 4, 5], 0.95) == stats.Estimate(3, None, None)
     assert stats.median_interval([1, 2, 3, 4, 5, 6], 0.95) == stats.Estimate(3.5, 1, 6)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 9), st.integers(2, 9))
+def test_welch_is_scipys(seed: int, n: int, m: int) -> None:
+    scipy_stats = pytest.importorskip("scipy.stats")
+    chance = random.Random(seed)
+    a, b = ([chance.lognormvariate(0, 0.02) for _ in range(k)] for k in (n, m))
+    found, p = stats.welch(a, b, margin=0.0)
+    wanted = scipy_stats.ttest_ind([math.log(x) for x in a], [math.log(x) for x in b], equal_var=False)
+    assert p == pytest.approx(wanted.pvalue, rel=1e-6, abs=1e-12)
+    low, high = wanted.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((math.exp(low), math.exp(high)), rel=1e-6)

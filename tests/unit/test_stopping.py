@@ -29,6 +29,7 @@ def test_a_campaign_ends_at_the_cap() -> None:
 
 
 def plain(ratios: Sequence[float]) -> stats.Estimate:
+    """As if nothing had been looked at on the way."""
     return stats.ratio_interval(ratios, [1.0] * len(ratios))
 
 

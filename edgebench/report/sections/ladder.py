@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -184,16 +182,7 @@ def _paired(a: Sequence[float], b: Sequence[float]) -> stats.Estimate:
 
 
 def _welch(a: Sequence[float], b: Sequence[float]) -> stats.Estimate | None:
-    if min(len(a), len(b)) < 2 or min(*a, *b) <= 0:
-        return None
-    logs = [[math.log(x) for x in side] for side in (a, b)]
-    errors = [statistics.variance(side) / len(side) for side in logs]
-    gap, total = statistics.fmean(logs[0]) - statistics.fmean(logs[1]), sum(errors)
-    if total == 0:
-        return stats.Estimate(math.exp(gap), math.exp(gap), math.exp(gap))
-    freedom = total**2 / sum(e**2 / (len(side) - 1) for e, side in zip(errors, logs, strict=True))
-    half = stats.t_quantile(0.975, freedom) * math.sqrt(total)
-    return stats.Estimate(math.exp(gap), math.exp(gap - half), math.exp(gap + half))
+    return stats.welch(a, b)[0] if min(len(a), len(b)) >= 2 and min(*a, *b) > 0 else None
 
 
 def _rung(
