@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgebench.devices.link import LinkLost, RemoteError
@@ -77,8 +78,10 @@ def control_folder() -> Path:
     return folder
 
 
-def ended(address: str, python: str, code: int | None, said: str, *, reached: bool) -> RemoteError:
-    """Why a command over ssh ended without an answer, from its exit status and its stderr."""
+def ended(
+    address: str, python: str, code: int | None, said: str, *, reached: bool, setup: Sequence[str] = ()
+) -> RemoteError:
+    """Why a command over ssh, after the profile's `setup` lines, ended without an answer: from its exit status and stderr."""
     if refusal := refused(address, said):
         return refusal
     last = said.splitlines()[-1].strip().rstrip(".") if said else f"exit status {code}"
@@ -92,6 +95,8 @@ def ended(address: str, python: str, code: int | None, said: str, *, reached: bo
         return RemoteError(*setup_failed(address, last))
     if reached and not said:
         return unreachable(address, "the runner ended without a word")
+    if setup and not said:  # a line that ends the shell says nothing, and is not known from the others
+        last += ", after its setup lines " + " and ".join(f'"{line}"' for line in setup)
     return RemoteError(f"{address} refused: {last}.", "Check the device's profile and its setup lines.")
 
 

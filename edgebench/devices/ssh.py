@@ -106,7 +106,7 @@ class SshDevice(Device):
         for there in self._pushed:  # the cells of a run share their data
             if (there.sha256, Path(there.path).name) == (file["sha256"], file["name"]):
                 return replace(artifact, path=there.path)
-        asked = self.ask({"do": "ask", "files": [file]})
+        asked = self._ask_for({"files": [file]}, {artifact.sha256: Path(artifact.path)})
         place = asked["files"][0] or self._bring(
             Path(artifact.path), asked["incoming"], artifact.sha256, {"file": file}
         )
@@ -119,11 +119,22 @@ class SshDevice(Device):
         keys = [push.digest_of(tree) for tree in trees]
         if all(known.get(key) for key in keys):
             return tuple(str(known[key]) for key in keys)
-        asked = self.ask({"do": "ask", "trees": keys})
+        asked = self._ask_for({"trees": keys}, dict(zip(keys, trees, strict=True)))
         return tuple(
             place or self._bring(tree, asked["incoming"], key, {"tree": key})
             for tree, key, place in zip(trees, keys, asked["trees"], strict=True)
         )
+
+    def _ask_for(self, wanted: Mapping[str, Any], sources: Mapping[str, Path]) -> dict[str, Any]:
+        """What lies there already. Raises RemoteError where what lacks has no room on the board's disk."""
+        asked = self.ask({"do": "ask", **wanted, "sizes": {key: push.size_of(path) for key, path in sources.items()}})
+        if "need" in asked:
+            need, free = (f"{asked[key] / 1e6:.1f} MB" for key in ("need", "free"))
+            raise RemoteError(
+                f"{need} do not fit on {self.profile.address}: {free} are free in {Path(asked['incoming']).parent}.",
+                "Free some space there, or name a workdir on another disk in the profile: workdir = ...",
+            )
+        return asked
 
     def _bring(self, source: Path, incoming: str, key: str, taken: Mapping[str, Any]) -> str:
         """Bring a file or a folder, and return its path there; a link that breaks is gone on with."""
@@ -184,7 +195,9 @@ class SshDevice(Device):
         return found
 
     def _ended(self, wire: Wire) -> RemoteError:
-        return openssh.ended(self.profile.address, self.python, wire.code, wire.said, reached=self._reached)
+        setup = () if self._reached else self.profile.setup
+        found = (self.profile.address, self.python, wire.code, wire.said)
+        return openssh.ended(*found, reached=self._reached, setup=setup)
 
     def _wire(self, request: Mapping[str, Any]) -> Wire:
         return Wire(self.command(loader(self.python)), self.profile.workdir or WORKDIR, request)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from edgebench import plugins
-from edgebench.devices import board_env, cpu, link, openssh, ssh
+from edgebench.devices import board_env, cpu, link, openssh, push, ssh
 from edgebench.devices.board import BOOT, ask
 from edgebench.devices.ssh import SshDevice
 from edgebench.errors import EdgebenchError
@@ -182,6 +182,22 @@ def test_a_link_that_breaks_while_pushing_is_tried_again(board: Path, tmp_path: 
     assert len(Path(f"{tmp_path}/argv.tries").read_text().splitlines()) == 1 + len(ssh.BACK_OFF)
 
 
+def test_what_does_not_fit_on_the_disk_is_told_with_its_size_and_nothing_half_brought_is_left(
+    board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = artifact(tmp_path / "m.onnx")
+    half = board / ".cache/edgebench/incoming" / given.sha256
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"mo")
+    monkeypatch.setattr(push, "size_of", lambda _: 10**18)
+    with pytest.raises(EdgebenchError) as said:
+        device().push(given)
+    assert said.value.problem.startswith("1000000000000.0 MB do not fit on me@board:2222: ")
+    assert f"are free in {board}/.cache/edgebench." in said.value.problem
+    assert "workdir = " in said.value.fix
+    assert not half.exists()
+
+
 def test_a_workdir_that_cannot_be_written_is_told(board: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EdgebenchError, match="cannot be written"):
@@ -262,6 +278,12 @@ def test_what_is_wrong_with_a_board_is_said(script: str, reason: str, fix: str, 
     assert not found.ok
     assert reason in found.reason
     assert fix in found.fix
+
+
+def test_a_setup_line_that_ends_the_shell_is_named(board: Path) -> None:
+    found = device(setup=("true", "exit 3")).check()
+    assert found.reason == 'me@board:2222 refused: exit status 3, after its setup lines "true" and "exit 3".'
+    assert "setup lines" in found.fix
 
 
 def test_a_board_that_does_not_answer_is_unreachable(

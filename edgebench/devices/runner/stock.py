@@ -35,13 +35,36 @@ def ask(request: "dict[str, Any]", workdir: str, _say: object) -> "dict[str, obj
     """Where each asked file and tree lies, None for those that are not here; and where rsync may bring them."""
     incoming = os.path.join(workdir, "incoming")
     os.makedirs(incoming, exist_ok=True)
-    files = [(_file(workdir, file), file["sha256"]) for file in request.get("files", [])]
-    trees = [os.path.join(workdir, "trees", str(digest)) for digest in request.get("trees", [])]
-    return {
-        "incoming": incoming,
-        "files": [path if is_right(path, sha256) else None for path, sha256 in files],
-        "trees": [path if unchanged(path) else None for path in trees],
-    }
+    files = [(file["sha256"], _file(workdir, file)) for file in request.get("files", [])]
+    trees = [(digest, os.path.join(workdir, "trees", str(digest))) for digest in request.get("trees", [])]
+    here = [(key, path if is_right(path, key) else None) for key, path in files]
+    grown = [(key, path if unchanged(path) else None) for key, path in trees]
+    lacking = [key for key, place in here + grown if place is None]
+    room = _room(incoming, lacking, request.get("sizes", {}))
+    return {"incoming": incoming, "files": [place for _, place in here], "trees": [place for _, place in grown], **room}
+
+
+def _room(incoming: str, lacking: "list[str]", sizes: "dict[str, int]") -> "dict[str, int]":
+    """{"need", "free"} in bytes where what lacks does not fit on the disk; then what was half brought of it is removed."""
+    half = [os.path.join(incoming, key) for key in lacking]
+    need = sum(sizes.get(key, 0) for key in lacking) - sum(size_of(path) for path in half)
+    if need <= _free(incoming):
+        return {}
+    for path in half:
+        remove(path)
+    return {"need": sum(sizes.get(key, 0) for key in lacking), "free": _free(incoming)}
+
+
+def _free(path: str) -> int:
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+def size_of(path: str) -> int:
+    """The bytes of a file, or of all that a folder holds; 0 for what is not there."""
+    if not os.path.isdir(path):
+        return os.path.getsize(path) if os.path.exists(path) else 0
+    return sum(size_of(os.path.join(path, name)) for name in os.listdir(path))
 
 
 def take(request: "dict[str, Any]", workdir: str, _say: object) -> "dict[str, object]":
