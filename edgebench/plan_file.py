@@ -39,6 +39,8 @@ RUN_KEYS: dict[str, Any] = {
     "metrics": list,
     "seed": int,
 }
+ELSEWHERE = {"device", "devices"}
+"""What people look for in [run], and the command line says."""
 
 
 BUDGET_KEYS: dict[str, Any] = {
@@ -76,7 +78,10 @@ def from_document(
     model = _table(data, "model")
     check_table(document, ("model",), model, MODEL_KEYS, problems, required=_if_table(data, "model"))
     run = _table(data, "run")
-    check_table(document, ("run",), run, RUN_KEYS, problems)
+    here = {key: value for key, value in run.items() if key not in ELSEWHERE}
+    check_table(document, ("run",), here, RUN_KEYS, problems)
+    for key in run.keys() - here.keys():
+        problems.add(("run", key), f'"{key}" is not in a plan, which any device can run. Name it with: --device NAME')
     budget = _table(data, "budget")
     check_table(document, ("budget",), budget, BUDGET_KEYS, problems)
     application = _table(data, "application")

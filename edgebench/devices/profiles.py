@@ -52,7 +52,8 @@ def find(name: str, beside: Path | None = None) -> DeviceProfile:
     if name not in known:
         if beside is not None:
             _check_neighbour(beside / f"{name}.toml")
-        raise EdgebenchError(f'There is no device "{name}".', did_you_mean(name, known))
+        fix = f"Give it a name first: edgebench device add NAME {name}" if "@" in name else did_you_mean(name, known)
+        raise EdgebenchError(f'There is no device "{name}".', fix)
     return _merged(name, [SHIPPED / f"{name}.toml", user_folder() / f"{name}.toml", *_beside(beside).get(name, ())])
 
 

@@ -51,6 +51,12 @@ def test_an_unknown_device_is_told_with_the_nearest_name() -> None:
     assert caught.value.fix == 'Did you mean "jetson"?'
 
 
+def test_an_address_in_the_place_of_a_name_is_told_how_to_become_one() -> None:
+    with pytest.raises(EdgebenchError) as caught:
+        profiles.find("root@10.0.0.7")
+    assert caught.value.fix == "Give it a name first: edgebench device add NAME root@10.0.0.7"
+
+
 def test_local_is_this_machine(machine: Path) -> None:
     device = profiles.resolve("local", machine)
     assert isinstance(device, LocalDevice)

@@ -229,6 +229,7 @@ def test_a_file_format_that_a_backend_does_not_open_is_a_skipped_square() -> Non
     [
         (("[run]", "[rum]"), '"rum"'),
         (('backends = ["alpha"', 'backend = ["alpha"'), 'Did you mean "backends"'),
+        (('backends = ["alpha"', 'devices = ["jetson"]\nbackends = ["alpha"'), "Name it with: --device NAME"),
         (("batch = [1, 4]", "batch = [0]"), "batch must be a whole number from 1 up, not 0"),
         (("threads = 1", "threads = -2"), "threads must be a whole number from 1 up, not -2"),
         (("threads = 1", "threads = []"), "threads is empty"),
