@@ -28,9 +28,11 @@ BOOT = "import sys,json;sys.path[:1]=[];job=json.loads(sys.stdin.readline());exe
 class BoardError(EdgebenchError):
     """The board could not be asked. `said` is all that ssh or the board wrote to stderr."""
 
-    def __init__(self, problem: str, fix: str, said: str = "") -> None:
+    def __init__(self, problem: str, fix: str, said: str = "", *, reached: bool = False) -> None:
         super().__init__(problem, fix)
         self.said = said
+        self.reached = reached
+        """Whether its shell was there, and only the question had no answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +94,18 @@ def _silence(code: int, said: str, address: str, python: str) -> BoardError:
             f"Name the one that is there (edgebench device add ... --python /usr/bin/python3), or install one: "
             f"{openssh.by_hand(address)} sudo apt-get install python3",
             said,
+            reached=True,
         )
     if code == 127:
-        return BoardError(*openssh.setup_failed(address, last), said)
+        return BoardError(*openssh.setup_failed(address, last), said, reached=True)
     if code == 255:  # ssh's own; every other status is that of the program over there
         lost = openssh.unreachable(address, last, said)
         return BoardError(lost.problem, lost.fix, said)
     return BoardError(
-        f"{address} does not answer the question who it is: {last}.", "Check that its Python is 3.6 or newer.", said
+        f"{address} does not answer the question who it is: {last}.",
+        "Check that its Python is 3.6 or newer.",
+        said,
+        reached=True,
     )
 
 

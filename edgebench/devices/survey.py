@@ -9,7 +9,7 @@ from typing import Any
 from edgebench import plugins
 from edgebench.devices import Device, android, identity, profiles
 from edgebench.devices.adb import AdbDevice
-from edgebench.devices.board import BOOT, Board, ask
+from edgebench.devices.board import BOOT, Board, BoardError, ask
 from edgebench.devices.introduce import LEAST_PYTHON, python_of
 from edgebench.devices.local import LocalDevice
 from edgebench.devices.openssh import by_hand
@@ -53,6 +53,7 @@ def _device(name: str, beside: Path | None) -> dict[str, Any]:
             out["missing"].append({"what": ready.reason, "fix": ready.fix})
         out["ok"] = ready.ok
     except EdgebenchError as error:
+        out["reachable"] |= isinstance(error, BoardError) and error.reached
         out["missing"].append({"what": error.problem, "fix": error.fix})
     return out
 

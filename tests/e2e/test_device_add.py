@@ -212,6 +212,15 @@ def test_devices_says_what_a_silent_board_lacks(server: Server) -> None:
     assert "cannot be reached" in found["missing"][0]["what"]
 
 
+def test_a_board_without_the_python_of_its_profile_has_answered_all_the_same(server: Server) -> None:
+    assert add("lab-7", "board").exit_code == 0
+    profile("lab-7").write_text(profile("lab-7").read_text().replace(PYTHON, "/gone/python3"))
+    found = next(d for d in survey.devices() if d["name"] == "lab-7")
+    assert found["reachable"]
+    assert not found["ok"]
+    assert "no such Python" in found["missing"][0]["what"]
+
+
 def test_a_dump_of_the_board_is_laid_out_again_as_the_same_board(server: Server, tmp_path: Path) -> None:
     assert add("lab-7", "board").exit_code == 0
     out = tmp_path / "b.tar.gz"
