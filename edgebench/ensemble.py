@@ -10,7 +10,7 @@ from typing import Any
 
 from edgebench import environment, measure
 from edgebench.codec import Options, to_json
-from edgebench.devices import isolation
+from edgebench.devices import isolation, sensors
 from edgebench.devices.evidence import SliceEvidence
 from edgebench.devices.health import Watch
 from edgebench.figures import Book
@@ -33,6 +33,12 @@ def _others() -> float | None:
     return None if busy is None else busy / LOOK_SECONDS
 
 
+def _meterless(names: Iterable[str]) -> list[str]:
+    return [
+        f"The sensor {name}, which the device's profile asks for, was not found." for name in sensors.missing(names)
+    ]
+
+
 class Ensemble:
     """Starts workers, keeps their records, and gives a cell that fails its row. `emit` gets every event."""
 
@@ -49,7 +55,7 @@ class Ensemble:
         )
         self.machine = {
             **facts,
-            "warnings": list(environment.warnings(facts, threads)),
+            "warnings": [*environment.warnings(facts, threads), *_meterless(job.protocol.sensors)],
             "fingerprint": environment.fingerprint(facts),
             "source_hash": environment.source_hash(),
         }

@@ -221,6 +221,15 @@ def test_a_board_without_the_python_of_its_profile_has_answered_all_the_same(ser
     assert "no such Python" in found["missing"][0]["what"]
 
 
+def test_devices_names_the_sensor_that_the_board_does_not_have(server: Server) -> None:
+    assert add("lab-7", "board").exit_code == 0
+    with profile("lab-7").open("a") as file:
+        file.write('sensors = ["ina3221"]\n')
+    found = next(d for d in survey.devices() if d["name"] == "lab-7")
+    assert found["ok"]
+    assert [m["what"] for m in found["missing"]] == ["The sensor ina3221 of its profile was not found."]
+
+
 def test_a_dump_of_the_board_is_laid_out_again_as_the_same_board(server: Server, tmp_path: Path) -> None:
     assert add("lab-7", "board").exit_code == 0
     out = tmp_path / "b.tar.gz"

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgebench import ensemble
 from edgebench.devices import sensors
 from edgebench.devices.sensors import ina3221, nvml, rapl, raspberry_pi
 from edgebench.devices.sensors.meter_csv import MeterCsv
@@ -381,3 +382,15 @@ def test_no_meter_of_any_board_raises_or_lies(name: str, answer: str, tmp_path: 
     by_file = [meter for meter in meters if not isinstance(meter, raspberry_pi.Pmic)]
     assert [meter.read() for meter in by_file] == [None] * len(by_file)
     assert all(isinstance(s, raspberry_pi.Pmic) for s in sensors.find(root))
+
+
+def test_a_sensor_that_a_profile_asks_for_and_the_machine_lacks_is_named(tmp_path: Path) -> None:
+    assert sensors.missing(("ina3221", "raspberry-pi"), boards.orin_nano(tmp_path)) == ["raspberry-pi"]
+    assert sensors.missing((), tmp_path) == []
+
+
+def test_a_run_warns_of_the_sensor_that_was_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sensors, "find", lambda *_: ())
+    assert ensemble._meterless(("ina3221",)) == [
+        "The sensor ina3221, which the device's profile asks for, was not found."
+    ]

@@ -6,7 +6,7 @@ No meter, no number: what cannot be read, or cannot be true, is None. A meter th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +46,11 @@ def find(root: Path = Path("/"), names: Sequence[str] = ()) -> tuple[Sensor, ...
     finders: Sequence[Callable[[Path], Sequence[Sensor]]] = (rapl.find, nvml.find, ina3221.find, raspberry_pi.find)
     wanted = [finder for name, finder in zip(KINDS, finders, strict=True) if not names or name in names]
     return tuple(sensor for finder in wanted for sensor in finder(root) if sensor.read() is not None)
+
+
+def missing(names: Iterable[str], root: Path = Path("/")) -> list[str]:
+    """Those of the kinds that a profile asks for of which this machine has no meter that answers."""
+    return [name for name in names if not find(root, [name])]
 
 
 def joules(kind: Kind, readings: Sequence[tuple[float, float | None]]) -> float | None:
