@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgebench import given, ready, store
 from edgebench.codec import Options, to_json
+from edgebench.devices.link import RemoteError
 from edgebench.environment import cache_folder
 from edgebench.errors import EdgebenchError
 from edgebench.parts import packed
@@ -67,9 +68,12 @@ def _attempt(
     """What `make` gives of a recipe's squares together or, where that fails, of each lowering alone; and what failed, and why.
 
     What two of them say in the same words is the recipe's own failure, and is not asked for a third time.
+    Raises RemoteError: a device that is gone or busy costs no rows.
     """
     try:
         return [make(group)], []
+    except RemoteError:
+        raise  # the board of a latency search is gone or busy: that is no fault of the recipe, and the run can be gone on with
     except EdgebenchError as together:
         error = together
     made: list[Made] = []
@@ -83,6 +87,8 @@ def _attempt(
             try:
                 made.append(make(part))
                 continue
+            except RemoteError:
+                raise
             except EdgebenchError as own:
                 alike += own.problem == problem
                 error, problem = own, own.problem

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from edgebench import making
 from edgebench.cli.app import cli
 from edgebench.devices.link import LinkLost, RemoteError
 from edgebench.devices.local import LocalDevice
@@ -39,6 +40,14 @@ def test_a_device_that_is_gone_leaves_the_folder_and_the_command(
     assert f"0 of 1 cells are measured and kept in {folder}." in done.exception.problem
     assert done.exception.fix.startswith(fix)
     assert done.exception.fix.endswith(f"go on with: edgebench run --resume {folder}")
+
+
+def test_a_board_that_is_gone_in_a_latency_search_costs_no_rows() -> None:
+    def make(_: Any) -> None:
+        raise LinkLost("board is gone.", "Switch it on.")
+
+    with pytest.raises(LinkLost):
+        making._attempt([], make)
 
 
 def test_going_on_without_a_path_is_with_the_latest_run_that_is_not_finished(
