@@ -125,8 +125,10 @@ def t_quantile(p: float, df: float) -> float:
 
 
 def t_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
-    """Mean and Student's t-interval of independent values: one a generation, never one an inference. From ten values on the
-    outermost are left out (`robust`)."""
+    """Mean and Student's t-interval of independent values: one a generation, never one an inference.
+
+    From ten values on the outermost are left out (`robust`).
+    """
     value, error, freedom = robust.centre(values)
     if not freedom:
         return Estimate(value, None, None)
@@ -158,18 +160,14 @@ def welch(a: Sequence[float], b: Sequence[float], margin: float = MARGIN) -> tup
     """
     if min(len(a), len(b)) < 2 or min(*a, *b) <= 0:
         raise ValueError("two series of at least two values are needed, all greater than zero")
-    logs_a, logs_b = [math.log(x) for x in a], [math.log(x) for x in b]
-    one, other = robust.centre(logs_a), robust.centre(logs_b)
-    difference = one.value - other.value
-    error = math.hypot(one.error, other.error)
-    beyond = abs(difference) - math.log1p(margin)
+    one, other = robust.centre(_logs(a)), robust.centre(_logs(b))
+    difference, error = one.value - other.value, math.hypot(one.error, other.error)
     if error == 0:
-        ratio = math.exp(difference)
-        return Estimate(ratio, ratio, ratio), 0.0 if beyond > 0 else 1.0
+        return _exp(Estimate(difference, difference, difference)), _p_beyond(difference, error, math.inf, margin)
     df = error**4 / sum(c.error**4 / c.freedom for c in (one, other))
     half = t_quantile(0.975, df) * error
-    low, high = (math.exp(min(max(difference + sign * half, -700.0), 700.0)) for sign in (-1, 1))
-    return Estimate(math.exp(difference), low, high), min(1.0, 2 * t_tail(beyond / error, df))
+    found = _exp(Estimate(difference, difference - half, difference + half))
+    return found, _p_beyond(difference, error, df, margin)
 
 
 def _log_ratios(a: Sequence[float], b: Sequence[float]) -> list[float]:
@@ -370,7 +368,11 @@ def ratio_p(a: Sequence[float], b: Sequence[float], margin: float = MARGIN) -> f
     logs = _log_ratios(a, b)
     if len(logs) < 2:
         return 1.0
-    value, error, freedom = robust.centre(logs)
+    return _p_beyond(*robust.centre(logs), margin)
+
+
+def _p_beyond(value: float, error: float, freedom: float, margin: float) -> float:
+    """Two-sided p that a mean of logarithms with that error lies beyond the margin; without an error it is known."""
     beyond = abs(value) - math.log1p(margin)
     if error == 0:
         return 0.0 if beyond > 0 else 1.0

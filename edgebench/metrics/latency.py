@@ -90,11 +90,11 @@ def calls_of(taken: Record, threads: int) -> list[Call]:
 
     Not those that it began with, until the process can be warm again; of slow calls these are the ones that the worker drops.
     """
-    mask, groups = clean_groups(taken, threads), taken["groups"]
-    walls = _group_walls(taken)
-    calls = [warm for warm, group in zip(stats.warm(mask, walls), groups, strict=True) for _ in range(group[0])]
-    begin = max(taken.get("drop", 0), min(_cold(taken["wall_ns"]), len(calls) // 2))
-    return list(zip(taken["wall_ns"][begin:], calls[begin:], strict=True))
+    walls, groups = _group_walls(taken), taken["groups"]
+    warm = stats.warm(_clean_groups(taken, walls, threads), walls)
+    undisturbed = [found for found, group in zip(warm, groups, strict=True) for _ in range(group[0])]
+    begin = max(taken.get("drop", 0), min(_cold(taken["wall_ns"]), len(undisturbed) // 2))
+    return list(zip(taken["wall_ns"][begin:], undisturbed[begin:], strict=True))
 
 
 def _cold(walls: Sequence[int]) -> int:
@@ -113,13 +113,11 @@ def _says(calls: Sequence[Call]) -> float:
     return stats.median(clean if len(clean) >= LEAST_CLEAN else [wall for wall, _ in calls])
 
 
-def clean_groups(taken: Record, threads: int) -> list[bool]:
+def _clean_groups(taken: Record, walls: Sequence[int], threads: int) -> list[bool]:
     """For each group of a slice, whether it ran without waiting for a CPU, a switch or a page from disk."""
     delay, switches, faults = ([g[i] for g in taken["groups"]] for i in (3, 4, 5))
-    return stats.clean(
-        _group_walls(taken), delay, switches, faults, threads=threads,
-        stolen=bool(taken.get("evidence", {}).get("steal_s")),
-    )  # fmt: skip
+    stolen = bool(taken.get("evidence", {}).get("steal_s"))
+    return stats.clean(walls, delay, switches, faults, threads=threads, stolen=stolen)
 
 
 def _group_walls(taken: Record) -> list[int]:

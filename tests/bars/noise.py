@@ -168,12 +168,12 @@ def b9() -> dict[str, Any]:
     with hogs(8):
         # Isolated, with the same neighbours: a busy sibling thread slows a core by a fifth, and that is no error of measuring.
         reference, _ = campaign(cells, FIVE)
-        right = {name: latency(r) for name, r in reference.items()}
+        right = {name: latency(r) or 0.0 for name, r in reference.items()}
         for _ in range(3):
             results, _ = campaign(cells, replace(FIVE, isolate=False, attempts=1))
             for name, result in results.items():
-                found, true = latency(result), right[name]
-                rows.append([name, state(result), None if found is None or true is None else found / true - 1])
+                found = latency(result)
+                rows.append([name, state(result), None if found is None else found / right[name] - 1])
     off = [abs(r[2]) for r in rows if r[1] == "valid" and r[2] is not None]
     published = [r for r in rows if r[2] is not None]
     return {"held": all(o <= 0.05 for o in off), "rows": rows, "reference_s": right,
