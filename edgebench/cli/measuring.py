@@ -211,10 +211,10 @@ def compress(plan: str, out: str, as_json: bool, **asked: Any) -> None:
 
 
 def _show_files(made: Sequence[Mapping[str, Any]], refused: Sequence[Mapping[str, str]]) -> None:
-    from edgebench.report.text import file_size
+    from edgebench.report.text import file_size, percent
 
     table(
-        ("recipe", "lowering", "file", "size", "MACs", "parameters"),
+        ("recipe", "lowering", "file", "size", "MACs", "parameters", "accuracy in float"),
         [
             [
                 m["recipe"],
@@ -223,6 +223,7 @@ def _show_files(made: Sequence[Mapping[str, Any]], refused: Sequence[Mapping[str
                 file_size(m["size"]),
                 count(m["facts"].get("macs")),
                 count(m["facts"].get("parameters")),
+                "–" if (right := m["facts"].get("float_accuracy")) is None else percent(right),
             ]
             for m in made
         ],

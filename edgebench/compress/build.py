@@ -124,6 +124,21 @@ class Build(ABC):
         """Do the steps of the recipe."""
 
 
+def accuracy_of(data: Path) -> dict[str, Any]:
+    """Of a data file, what its network got right in float, before any lowering: `float_accuracy` of `float_accuracy_samples`.
+
+    Empty without labels, or where the answers are no class scores.
+    """
+    with np.load(data, allow_pickle=False) as archive:
+        if not {"labels", "reference"} <= {*archive.files}:
+            return {}
+        labels, scores = archive["labels"], archive["reference"]
+    if scores.ndim != 2 or labels.ndim != 1 or len(labels) != len(scores):
+        return {}
+    right = float((scores.argmax(1) == labels).mean())
+    return {"float_accuracy": right, "float_accuracy_samples": len(labels)}
+
+
 def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """An uncompressed .npz whose bytes depend on the arrays alone: numpy's own carries the time of day."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:

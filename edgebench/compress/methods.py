@@ -65,7 +65,9 @@ def check_recipe(recipe: Recipe) -> None:
             raise PlanError(
                 f'The recipe "{recipe.name}" has "{after.name}" after "{method.name}", but a network in {method.precision}'
                 " can be neither trained nor changed any more.",
-                f'Make "{method.name}" the last step.',
+                f'Make "{method.name}" the last step.'
+                if not after.precision or after.name == method.name
+                else f'Leave out one of the two: "{method.name}" or "{after.name}".',
             )
     for i, method in enumerate(methods):
         for after in methods[i + 1 :]:

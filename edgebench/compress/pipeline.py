@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgebench.codec import Options
 from edgebench.compress import build_file, methods
+from edgebench.compress.build import accuracy_of
 from edgebench.compress.build_file import FileBuild
 from edgebench.compress.build_torch import TorchBuild
 from edgebench.compress.context import Progress, silent
@@ -112,4 +113,7 @@ def build(
     with job.working():
         job.carry_out()
         artifacts = {name: job.artifact(name) for name in dict.fromkeys(lowerings)}
-        return Variant(recipe=recipe, artifacts=artifacts, data=job.data_file(), facts=Options(job.facts()))
+        rating = job.data_file()
+        told = accuracy_of(Path(rating.path))
+        artifacts = {name: replace(made, facts=Options({**made.facts, **told})) for name, made in artifacts.items()}
+        return Variant(recipe=recipe, artifacts=artifacts, data=rating, facts=Options({**job.facts(), **told}))

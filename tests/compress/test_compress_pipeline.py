@@ -219,6 +219,7 @@ def test_a_damaged_file_is_made_again(work: Work) -> None:
         ((QUANTIZE,), "onnx", r"gives a network in int8, but .* onnx is fp32"),
         ((), "onxx", r'no lowering "onxx".*Did you mean "onnx"'),
         ((QUANTIZE, PRUNE), "onnx", r'Make "quantize" the last step'),
+        ((Step(method="fp16"), QUANTIZE), "onnx", r'Leave out one of the two: "fp16" or "quantize"'),
     ],
 )
 def test_what_cannot_go_together_is_refused(steps: Sequence[Step], lowering: str, match: str, work: Work) -> None:
@@ -278,6 +279,11 @@ def test_a_ready_onnx_file_is_measured_and_quantized_as_it_is(onnx_file: Path, w
     assert "calibration_samples" not in plain.artifacts["onnx"].facts
     assert int8.artifacts["onnx-u8s8"].parent == kept.sha256(onnx_file)
     data = arrays(int8)
+    right = float((data["reference"].argmax(1) == data["labels"]).mean())
+    assert int8.artifacts["onnx-u8s8"].facts["float_accuracy"] == plain.facts["float_accuracy"] == right
+    assert plain.facts["float_accuracy_samples"] == 48
+    unlabelled = replace(stripes(), evaluation=Split(stripes().evaluation.inputs, None), sha256="other")
+    assert "float_accuracy" not in work(recipe(), "onnx", spec=spec, data=unlabelled).facts
     assert np.allclose(data["reference"], network()(tensor(stripes().evaluation.inputs)).detach().numpy(), atol=1e-4)
     assert np.array_equal(data["reference"], data["parent"])
 
