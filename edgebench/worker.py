@@ -362,8 +362,15 @@ def _check_precision(cell: Cell, found: dict[str, Any]) -> None:
     if asked != ran and not (asked == "fp32" and (ran == "int8" or of_file)):
         raise ModelError(
             f"{asked} was asked for, and the runtime ran {ran}.",
-            "Ask for the precision that it really runs, or use another runtime for this one.",
+            f"Ask for the precision that it really runs, or use {_others(cell)} for this one.",
         )
+
+
+def _others(cell: Cell) -> str:
+    """The other runtimes that say they have the precision of a cell: "openvino or tensorrt"."""
+    known = plugins.backends().items()
+    found = [n for n, made in known if n not in (cell.backend, plugins.FLOOR) and cell.precision in made.precisions]
+    return " or ".join(found) or "another runtime"
 
 
 def _save_expected(path: Path, subject: Subject, protocol: Protocol) -> None:

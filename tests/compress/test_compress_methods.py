@@ -69,6 +69,7 @@ def test_every_method_is_parsed_from_its_step() -> None:
         (step("distill", student=STUDENT, losses={"hinton": {"temperature": 0}}), "temperature"),
         (step("distill", student=STUDENT, losses={"hintn": {}}), 'Did you mean "hinton"'),
         (step("distill", student=STUDENT, losses=3), "Give a table"),
+        (step("distill", student=STUDENT, losses={"hinton": {}}, teachers={"frist": {}}), 'Did you mean "first"'),
         (step("distill", student=STUDENT, student_options=3), "Give a table"),
         (step("quantize", samples=0), "samples"),
         (step("quantize", ranges="entropie"), 'Did you mean "entropy"'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,8 @@ def test_a_file_of_fp16_is_measured_as_one_and_a_swapped_precision_is_not() -> N
     for found in ({"precision": "fp16"}, {"precision": "bf16", "file_precision": "fp16"}):
         with pytest.raises(ModelError, match="fp32 was asked for"):
             _check_precision(cell, found)
+    with pytest.raises(ModelError, match=r"use .*onnxruntime.* for this one"):
+        _check_precision(replace(cell, precision="int8"), {"precision": "fp32"})
 
 
 def served(greatest: float, late_ns: int) -> dict[str, Any]:

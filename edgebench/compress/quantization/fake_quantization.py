@@ -43,7 +43,7 @@ def prepared(model: nn.Module, example: Tensor, asked: Quantize) -> GraphModule:
         except Exception as error:
             raise ModelError(
                 f"torchao cannot prepare this network for quantization-aware training: {first_line(error)}.",
-                "Quantize it after training: use quantize instead of qat.",
+                "Leave qat out, or try quantize instead, which some runtimes do for networks that this cannot trace.",
             ) from error
     assert isinstance(made, GraphModule)
     return made

@@ -14,7 +14,7 @@ from edgebench.compress.methods import from_options
 from edgebench.compress.training import losses
 from edgebench.data import DataSet
 from edgebench.data.augment import Augment
-from edgebench.errors import DataError, ModelError, PlanError
+from edgebench.errors import DataError, ModelError, PlanError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -130,9 +130,11 @@ class Learning:
                     "Give a teacher of your own another name.",
                 )
             if name not in OWN and not all(teacher.source.partition(":")[::2]):
+                entry = f'{name} = {{ source = "module:callable", weights = "file.safetensors" }}'
+                near = "" if teacher.source else did_you_mean(name, OWN)
                 raise PlanError(
                     f'The teacher "{name}" of "{self.name}" has no python entry as its source.',
-                    f'Write {name} = {{ source = "module:callable", weights = "file.safetensors" }}, or use parent or first.',
+                    near if near.startswith("Did you mean") else f"Write {entry}, or use parent or first.",
                 )
 
     def augmentation(self) -> Augment:
