@@ -87,7 +87,7 @@ def resnet_tflite() -> Path:
         import torch
 
         from edgebench.compress.lowering import lower
-        from edgebench.zoo.resnet import resnet8
+        from edgebench.zoo import resnet8
 
         torch.manual_seed(0)
         example = torch.randn(2, 3, 32, 32)

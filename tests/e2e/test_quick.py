@@ -43,7 +43,11 @@ def test_the_quick_suite_gives_five_variants_on_three_runtimes(edgebench: Callab
     assert pruned["steps"][1]["found"]["macs_left"] == pytest.approx(0.5, rel=0.02)
     assert {m["backend"] for m in pruned["measured"]} == {"onnxruntime", "openvino"}
     assert all(m["accuracy"]["interval"] for m in pruned["measured"])
-    noisy = {r["cell"]["backend"] for r in rows if r["cell"]["recipe"] == "pruned" and r["noise"]["state"] == "noisy"}
+    withheld = {
+        r["cell"]["backend"]
+        for r in rows
+        if r["cell"]["recipe"] == "pruned" and r["noise"]["state"] in ("noisy", "swayed")
+    }
     for m in pruned["measured"]:  # a card has what the table has: a latency, unless that is withheld
-        assert m["latency"]["value"] > 0 if m["backend"] not in noisy else "latency" not in m
+        assert m["latency"]["value"] > 0 if m["backend"] not in withheld else "latency" not in m
     assert len(pruned["data"]["sha256"]) == 64
