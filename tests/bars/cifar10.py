@@ -98,19 +98,19 @@ def cifar10() -> Line:
 
 def distillation(run: Kept) -> Line:
     """At least two losses beat labels alone by 1.5 points, as the mean of three seeds."""
-    gains = {}
+    gains: dict[str, tuple[stats.Estimate, list[float]]] = {}
     for kind in ("hinton", "dist"):
         seeds = [
             100 * (run.figure(f"{kind}-{i}", "onnxruntime", "accuracy") - run.figure(f"labels-{i}", "onnxruntime", "accuracy"))
             for i in range(3)
         ]  # fmt: skip
-        gains[kind] = {"mean": stats.t_interval(seeds), "seeds": seeds}
-    said = ", ".join(f"{kind} {_points(g['mean'])}" for kind, g in gains.items())
+        gains[kind] = stats.t_interval(seeds), seeds
+    said = ", ".join(f"{kind} {_points(mean)}" for kind, (mean, _) in gains.items())
     labels = [run.figure(f"labels-{i}", "onnxruntime", "accuracy") for i in range(3)]
     return {
-        "held": all(g["mean"].value >= 1.5 for g in gains.values()),
+        "held": all(mean.value >= 1.5 for mean, _ in gains.values()),
         "says": f"{said} over {100 * sum(labels) / 3:.1f} % of labels alone, 3 seeds",
-        "gains": {kind: {"mean": _plain(g["mean"]), "seeds": g["seeds"]} for kind, g in gains.items()},
+        "gains": {kind: {"mean": _plain(mean), "seeds": seeds} for kind, (mean, seeds) in gains.items()},
     }
 
 
@@ -147,19 +147,14 @@ def _percent(share: Any) -> str:
 
 def int8(run: Kept) -> Line:
     """At most half a point, 95 % agreement, every layer in int8, on both runtimes."""
-    found = {}
+    held, said, found = True, [], {}
     for runtime in RUNTIMES:
         change, (done, layers) = run.change("teacher-int8", "teacher", runtime), run.int8("teacher-int8", runtime)
         agreement = run.figure("teacher-int8", runtime, "agreement")
-        found[runtime] = {"change": change, "agreement": agreement, "int8": done, "layers": layers}
-    held = all(
-        f["change"].value >= -0.5 and f["agreement"] >= 0.95 and f["int8"] == f["layers"] for f in found.values()
-    )
-    said = ", ".join(
-        f"{r} {_points(f['change'])}, agrees {f['agreement']:.1%}, {f['int8']} of {f['layers']} layers"
-        for r, f in found.items()
-    )
-    return {"held": held, "says": said, "found": {r: {**f, "change": _plain(f["change"])} for r, f in found.items()}}
+        held = held and change.value >= -0.5 and agreement >= 0.95 and done == layers
+        said.append(f"{runtime} {_points(change)}, agrees {agreement:.1%}, {done} of {layers} layers")
+        found[runtime] = {"change": _plain(change), "agreement": agreement, "int8": done, "layers": layers}
+    return {"held": held, "says": ", ".join(said), "found": found}
 
 
 def qat(run: Kept) -> Line:
@@ -179,23 +174,15 @@ def qat(run: Kept) -> Line:
 
 def end_to_end(run: Kept) -> Line:
     """5 times faster and 10 times smaller than the float teacher on the same runtime, for at most a point."""
-    found = {}
+    held, said, found = True, [], {}
     for runtime in RUNTIMES:
         size = run.figure("teacher", runtime, "size") / run.figure("small-int8", runtime, "size")
         speed = run.ratio("small-int8", "teacher", runtime)
         change = run.change("small-int8", "teacher", runtime)
-        found[runtime] = {"speed": speed, "size": size, "change": change}
-    held = all(
-        f["speed"] is not None and f["speed"].value >= 5 and f["size"] >= 10 and f["change"].value >= -1
-        for f in found.values()
-    )
-    said = ", ".join(
-        f"{r} {_ratio(f['speed'])} faster, {f['size']:.1f}x smaller, {_points(f['change'])}" for r, f in found.items()
-    )
-    plain = {
-        r: {"speed": _plain(f["speed"]), "size": f["size"], "change": _plain(f["change"])} for r, f in found.items()
-    }
-    return {"held": held, "says": said, "found": plain}
+        held = held and speed is not None and speed.value >= 5 and size >= 10 and change.value >= -1
+        said.append(f"{runtime} {_ratio(speed)} faster, {size:.1f}x smaller, {_points(change)}")
+        found[runtime] = {"speed": _plain(speed), "size": size, "change": _plain(change)}
+    return {"held": held, "says": ", ".join(said), "found": found}
 
 
 def same_twice(run: Kept) -> Line:

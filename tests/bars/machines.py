@@ -24,7 +24,7 @@ from edgebench.metrics.latency import Latency
 from edgebench.schema import DEFAULT, Artifact, Cell, TensorSpec, Work
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data/sysfs"))
-import boards
+import boards  # type: ignore[import-not-found]
 
 CELL = Cell(model="bar", recipe="r", backend="fake", device="local")
 FILE = Artifact(format="fake", path="", sha256="0", size=1)

@@ -164,7 +164,8 @@ def b9() -> dict[str, Any]:
 
     Also a network of a fraction of a millisecond, most of whose calls never wait: they begin with the caches of others.
     """
-    rows, cells = [], [*pair(), work(network_file("onnxruntime", "resnet8"), "short")]
+    rows: list[tuple[str, str, float | None]] = []
+    cells = [*pair(), work(network_file("onnxruntime", "resnet8"), "short")]
     with hogs(8):
         # Isolated, with the same neighbours: a busy sibling thread slows a core by a fifth, and that is no error of measuring.
         reference, _ = campaign(cells, FIVE)
@@ -173,7 +174,7 @@ def b9() -> dict[str, Any]:
             results, _ = campaign(cells, replace(FIVE, isolate=False, attempts=1))
             for name, result in results.items():
                 found = latency(result)
-                rows.append([name, state(result), None if found is None else found / right[name] - 1])
+                rows.append((name, state(result), None if found is None else found / right[name] - 1))
     off = [abs(r[2]) for r in rows if r[1] == "valid" and r[2] is not None]
     published = [r for r in rows if r[2] is not None]
     return {"held": all(o <= 0.05 for o in off), "rows": rows, "reference_s": right,

@@ -120,7 +120,8 @@ def b15() -> dict[str, Any]:
                 inputs = np.random.default_rng(i).standard_normal((64, 8)).astype(np.float32)
                 reference = fake_outputs(artifact, {"input": inputs})[0]
                 data = Path(folder) / f"{i}.npz"
-                np.savez(data, **{"input:input": inputs, "reference": reference})
+                arrays: dict[str, Any] = {"input:input": inputs, "reference": reference}
+                np.savez(data, **arrays)
                 made = work(Path(artifact.path), name, "fake", "fake")
                 made = replace(made, data=Artifact(format="npz", path=str(data), sha256="0", size=0))
                 results, _ = campaign(

@@ -62,7 +62,7 @@ def parent() -> dict[str, Any]:
             spent.append((time.process_time_ns() - cpu, time.perf_counter_ns() - wall))
         return answer
 
-    Track.ask = watched  # type: ignore[method-assign]
+    Track.ask = watched  # type: ignore[method-assign, assignment]
     try:
         with tempfile.TemporaryDirectory() as scratch:
             job = Job(id="bar", work=tuple(works), metrics=("latency",), protocol=protocol)

@@ -34,6 +34,7 @@ LAYERS = [
     {"metrics", "devices", "store", "report", "environment", "suites", "figures"},
     {"decide", "imports"},
     {"notebook"},
+    {"feeding"},
     {"worker"},
     {"nursery", "track"},
     {"ensemble"},

@@ -10,9 +10,9 @@ import pytest
 
 from edgebench.backend import Session
 from edgebench.errors import ModelError
+from edgebench.feeding import subject_of
 from edgebench.metrics import Subject
 from edgebench.schema import Artifact, Cell, TensorSpec, Work
-from edgebench.worker import _subject
 
 ARTIFACT = Artifact(format="npz", path="", sha256="", size=0)
 CELL = Cell(model="m", recipe="as given", backend="fake", device="local", precision="fp32", batch=1)
@@ -21,7 +21,7 @@ CELL = Cell(model="m", recipe="as given", backend="fake", device="local", precis
 def subject(data: Any, took: str, gives: str = "float32") -> Subject:
     ends = [(TensorSpec(name=name, dtype=dtype, shape=(None, 3)),) for name, dtype in (("x", took), ("y", gives))]
     session = cast(Session, SimpleNamespace(inputs=ends[0], outputs=ends[1]))
-    return _subject(Work(cell=CELL, artifact=ARTIFACT, data=ARTIFACT), session, {"input:x": data}, {})
+    return subject_of(Work(cell=CELL, artifact=ARTIFACT, data=ARTIFACT), session, {"input:x": data}, {})
 
 
 def test_whole_numbers_get_the_width_of_the_runtime_where_nothing_is_lost() -> None:
