@@ -27,9 +27,9 @@ from tests.bars import (
 OUT = Path(__file__).parents[2] / "results" / "published" / "bars"
 BARS = {
     "B1": noise.b1, "B2": noise.b2, "B3": series.b3, "B4": series.b4, "B5": noise.b5, "B6": series.b6, "B7": overhead.b7,
-    "B8": overhead.b8, "B9": noise.b9, "B10": small.b10, "B11": small.b11, "B12": small.b12,
+    "B8": native.native, "B9": noise.b9, "B10": small.b10, "B11": small.b11, "B12": small.b12,
     "B13": machines.b13, "B14": machines.b14, "B15": small.b15, "B16": small.b16,
-    "grid": speed.grid, "quick": speed.quick, "parent": speed.parent, "scale": scale.scale, "native": native.native,
+    "grid": speed.grid, "quick": speed.quick, "parent": speed.parent, "scale": scale.scale,
     "cifar10": cifar10.cifar10, "calls": call_overhead.calls, "board-cuts": board.cuts, "board-push": board.push, "board-presence": board.presence,
     "runtimes": runtimes.runtimes,
 }  # fmt: skip

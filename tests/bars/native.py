@@ -1,8 +1,9 @@
-"""Our figures beside each runtime's own tool, in the same rounds: one generation of ours, one run of theirs, in random order."""
+"""B8: our figures beside each runtime's own tool, in the same rounds: one generation of ours, one run of theirs, in random order."""
 
 from __future__ import annotations
 
 import json
+import math
 import random
 import subprocess
 import sys
@@ -18,7 +19,11 @@ from edgebench.schema import DEFAULT, Work
 from tests.bars.common import FOLDER, campaign, latency, squeezenet, work
 from tests.bars.noise import native_latency
 
-ROUNDS = 7
+ROUNDS = 12
+FAST = 0.25
+"""Each tool counts by the lower quartile of its rounds: a neighbour that comes and goes (a busy sibling thread makes a core
+1.75 times as slow) may take most rounds of a machine, and what the tools say of a quiet one is what is compared."""
+RESAMPLES = 2000
 ONE = replace(DEFAULT, least_generations=1, most_generations=1, attempts=1, isolate=False)
 """Without isolation: the native tools have none either."""
 
@@ -111,7 +116,7 @@ def peers() -> list[Peer]:
 
 
 def native() -> dict[str, Any]:
-    """The ratio of ours to theirs, paired by round, with its interval; and how each scatters from round to round."""
+    """B8: the ratio of ours to theirs within 2 % in the same rounds, when both are fed one input as theirs are."""
     draw, rows = random.Random(0), []
     for peer in peers():
         asked: dict[str, Callable[[], float]] = {
@@ -119,16 +124,18 @@ def native() -> dict[str, Any]:
             "one input": partial(_ours, peer.ours, ON_ONE_INPUT),
             "theirs": peer.theirs,
         }
-        pairs: dict[str, list[float]] = {"ours": [], "one input": [], "theirs": []}
+        rounds: dict[str, list[float]] = {name: [] for name in asked}
         for _ in range(ROUNDS):
             for name in draw.sample(sorted(asked), len(asked)):
-                pairs[name].append(asked[name]())
-        rows.append({"network": peer.name, "tool": peer.tool, **_summary(pairs)})
+                rounds[name].append(asked[name]())
+        rows.append({"network": peer.name, "tool": peer.tool, **summary(rounds)})
     worst = max(abs(r["ratio_one_input"] - 1) for r in rows)
     shown = "; ".join(
-        f"{r['network']}, {r['tool']}: {r['ratio']:.3f} (on one input {r['ratio_one_input']:.3f})" for r in rows
+        f"{r['network']}, {r['tool']}: {r['ratio']:.3f} (on one input {r['ratio_one_input']:.3f}, "
+        f"{' to '.join(f'{x:.3f}' for x in r['interval_one_input'])})"
+        for r in rows
     )
-    return {"held": worst <= 0.02, "rows": rows, "rounds": ROUNDS, "worst": worst, "says": shown}
+    return {"held": worst <= 0.02, "rows": rows, "worst": worst, "says": shown}
 
 
 def _ours(made: Work, protocol: Any) -> float:
@@ -136,22 +143,32 @@ def _ours(made: Work, protocol: Any) -> float:
     return latency(results[made.cell.recipe]) or float("nan")
 
 
-def _summary(pairs: dict[str, list[float]]) -> dict[str, Any]:
-    kept = [i for i in range(ROUNDS) if all(v[i] == v[i] for v in pairs.values())]
-    values = {name: [v[i] for i in kept] for name, v in pairs.items()}
-    ratio = stats.ratio_interval(values["ours"], values["theirs"])
-    one = stats.ratio_interval(values["one input"], values["theirs"])
+def summary(rounds: dict[str, list[float]]) -> dict[str, Any]:
+    """Seconds by round of "ours", "one input" and "theirs" (nan: withheld) as ratios of their fast rounds, with 95 % intervals."""
+    kept = [i for i, three in enumerate(zip(*rounds.values(), strict=True)) if not any(map(math.isnan, three))]
+    values = {name: [v[i] for i in kept] for name, v in rounds.items()}
+    ours, one, theirs = values["ours"], values["one input"], values["theirs"]
     return {
+        "rounds": rounds,
         "pairs": len(kept),
-        "ours_s": stats.geometric_mean(values["ours"]),
-        "theirs_s": stats.geometric_mean(values["theirs"]),
-        "ratio": ratio.value,
-        "interval": [ratio.low, ratio.high],
-        "ratio_one_input": one.value,
-        "interval_one_input": [one.low, one.high],
-        "scatter_ours": _scatter(values["ours"]),
-        "scatter_theirs": _scatter(values["theirs"]),
+        "ours_s": stats.quantile(ours, FAST),
+        "theirs_s": stats.quantile(theirs, FAST),
+        "ratio": stats.quantile(ours, FAST) / stats.quantile(theirs, FAST),
+        "interval": _interval(ours, theirs),
+        "ratio_one_input": stats.quantile(one, FAST) / stats.quantile(theirs, FAST),
+        "interval_one_input": _interval(one, theirs),
+        "scatter_ours": _scatter(ours),
+        "scatter_theirs": _scatter(theirs),
     }
+
+
+def _interval(ours: list[float], theirs: list[float]) -> list[float]:
+    """95 % of the ratio of the fast rounds, by drawing rounds anew (percentile bootstrap)."""
+    draw, found = random.Random(0), []
+    for _ in range(RESAMPLES):
+        some = draw.choices(range(len(ours)), k=len(ours))
+        found.append(stats.quantile([ours[i] for i in some], FAST) / stats.quantile([theirs[i] for i in some], FAST))
+    return [stats.quantile(found, 0.025), stats.quantile(found, 0.975)]
 
 
 def _scatter(values: list[float]) -> float:

@@ -1,16 +1,14 @@
-"""B7, B8: what our loop adds to a runtime's own minimal loop, and whether we agree with its own tool."""
+"""B7: what our loop adds to a runtime's own minimal loop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from edgebench import measure, plugins, stats
 from edgebench.devices.evidence import SampleEvidence
 from edgebench.schema import Artifact
-from tests.bars.common import FOLDER, campaign, latency, squeezenet, work
-from tests.bars.noise import FIVE, native_latency
+from tests.bars.common import FOLDER, squeezenet
 
 ROUNDS = 12
 
@@ -102,31 +100,3 @@ def _inside() -> float:
 
 def _nothing() -> None:
     return None
-
-
-def b8() -> dict[str, Any]:
-    """Agreement with OpenVINO's benchmark_app (sync, 1 thread) within 2 %, after the overhead of a call."""
-    float_file, int8_file = squeezenet()
-    rows = {}
-    for name, path in (("fp32", float_file), ("int8", int8_file)):
-        native, ours, one = [], [], []
-        for _ in range(3):
-            native.append(native_latency(path, 4))
-            results, _ = campaign([work(path, name, "openvino")], FIVE)
-            ours.append(latency(results[name]) or float("nan"))
-            # benchmark_app feeds one input again and again, which stays in the cache; ours rotate over 16.
-            results, _ = campaign([work(path, name, "openvino")], replace(FIVE, gate_buffers=1))
-            one.append(latency(results[name]) or float("nan"))
-        rows[name] = {
-            "benchmark_app_s": stats.median(native),
-            "ours_s": stats.median(ours),
-            "one_input_s": stats.median(one),
-        }
-        rows[name]["apart"] = rows[name]["ours_s"] / rows[name]["benchmark_app_s"] - 1
-        rows[name]["apart_on_one_input"] = rows[name]["one_input_s"] / rows[name]["benchmark_app_s"] - 1
-    worst = max(abs(r["apart_on_one_input"]) for r in rows.values())
-    shown = ", ".join(
-        f"{n}: {r['ours_s'] * 1e3:.3f} ms against {r['benchmark_app_s'] * 1e3:.3f} ms ({r['apart']:+.1%}; on one input as there {r['apart_on_one_input']:+.1%})"
-        for n, r in rows.items()
-    )
-    return {"held": worst <= 0.02, "rows": rows, "says": shown}
