@@ -135,7 +135,7 @@ def convert(source: str, backend: str, shapes: Sequence[str], as_json: bool, **a
     from edgebench.codec import to_json
     from edgebench.report import text
 
-    with progress_bars() as progress:
+    with progress_bars(as_json=as_json) as progress:
         made = converting.convert(source, backend, shapes=shapes_of(shapes), progress=progress, **asked)
     if as_json:
         say(json.dumps(to_json(made), indent=1, sort_keys=True))

@@ -199,7 +199,7 @@ def compress(plan: str, out: str, as_json: bool, **asked: Any) -> None:
     from edgebench.devices import profiles
     from edgebench.preparing import prepare
 
-    with progress_bars() as progress:
+    with progress_bars(as_json=as_json) as progress:
         prepared = prepare(asked_for(suites.read(plan), **asked), profiles.resolve("local"))
         made, refused = making.compress(prepared, Path(out), progress)
     if as_json:

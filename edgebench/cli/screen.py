@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgebench.measure import monotonic
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgebench.devices import Device
     from edgebench.making import Progress
+
+
+LOG_SECONDS = 15.0
+"""Between two lines of progress where there is no terminal for a bar."""
 
 
 def say(text: str = "", *, err: bool = False) -> None:
@@ -73,7 +79,7 @@ def _clock(seconds: float) -> str:
 
 @contextmanager
 def progress_bars(device: Device | None = None, *, as_json: bool = False) -> Iterator[Progress]:
-    """Bars on stderr for a person; what the device tells too, in lines where stderr is no terminal. Nothing for a script.
+    """Bars on stderr for a person; into a pipe or a file, lines now and then, and what the device tells. Nothing with --json.
 
     What prints within, a user's network say, prints to stderr: stdout is for the answer alone.
     """
@@ -83,7 +89,7 @@ def progress_bars(device: Device | None = None, *, as_json: bool = False) -> Ite
         if device is not None and not as_json:
             device.tell = _lines(device.name)
         with redirect_stdout(sys.stderr):
-            yield quiet
+            yield quiet if as_json else _log()
         return
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -115,6 +121,21 @@ def progress_bars(device: Device | None = None, *, as_json: bool = False) -> Ite
         if device is not None:
             device.tell = partial(tell, device.name, 0, 0)
         yield tell
+
+
+def _log() -> Progress:
+    """Says on stderr what is being done, at most every `LOG_SECONDS`: nothing in a short run."""
+    begun = said = monotonic()
+
+    def tell(stage: str, done: int, total: int, note: str) -> None:
+        nonlocal said
+        now = monotonic()
+        if now - said >= LOG_SECONDS:
+            said = now
+            where = f"{stage}, {done} of {total}" if total else stage
+            say(f"{_clock(now - begun)}  {where}{note and f', {note}'}", err=True)
+
+    return tell
 
 
 def _lines(name: str) -> Callable[[str], None]:

@@ -75,5 +75,21 @@ def test_where_there_is_no_terminal_a_device_tells_in_lines_but_not_beside_json(
         assert said.err == ("" if as_json else "lab-7: bringing 60.0 MB\nlab-7: checking the runtimes\n")
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_where_there_is_no_terminal_a_line_now_and_then_says_what_is_done(
+    as_json: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter([0.0, 1.0, 16.0, 17.0, 95.0])
+    monkeypatch.setattr(screen, "monotonic", lambda: next(now))
+    with screen.progress_bars(as_json=as_json) as progress:
+        progress("teacher: train", 1, 10, "loss 0.900")
+        progress("teacher: train", 2, 10, "loss 0.800")
+        progress("teacher: train", 3, 10, "loss 0.700")
+        progress("export", 0, 0, "")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == ("" if as_json else "0:16  teacher: train, 2 of 10, loss 0.800\n1:35  export\n")
+
+
 def test_hours_minutes_and_seconds() -> None:
     assert [screen._clock(s) for s in (0.4, 42, 725, 3600, 3725.2)] == ["0:00", "0:42", "12:05", "1:00:00", "1:02:05"]
