@@ -105,7 +105,7 @@ def _peer_row(row: dict[str, Any]) -> str:
 def _native_row(row: dict[str, Any]) -> str:
     def ratio(key: str, interval: str) -> str:
         low, high = row[interval]
-        return f"{row[key]:.3f} ({low:.3f}–{high:.3f})" if low else f"{row[key]:.3f}"
+        return f"{row[key]:.3f} ({low:.3f}–{high:.3f})"
 
     return (
         f"| {row['network']} | {row['tool']} | {row['theirs_s'] * 1e3:.3f} ms | {row['ours_s'] * 1e3:.3f} ms | "

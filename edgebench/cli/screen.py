@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgebench.measure import monotonic
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -125,11 +123,13 @@ def progress_bars(device: Device | None = None, *, as_json: bool = False) -> Ite
 
 def _log() -> Progress:
     """Says on stderr what is being done, at most every `LOG_SECONDS`: nothing in a short run."""
-    begun = said = monotonic()
+    from edgebench import measure  # here: a command that waits for nothing starts without it
+
+    begun = said = measure.monotonic()
 
     def tell(stage: str, done: int, total: int, note: str) -> None:
         nonlocal said
-        now = monotonic()
+        now = measure.monotonic()
         if now - said >= LOG_SECONDS:
             said = now
             where = f"{stage}, {done} of {total}" if total else stage

@@ -153,13 +153,17 @@ def summary(rounds: dict[str, list[float]]) -> dict[str, Any]:
         "pairs": len(kept),
         "ours_s": stats.quantile(ours, FAST),
         "theirs_s": stats.quantile(theirs, FAST),
-        "ratio": stats.quantile(ours, FAST) / stats.quantile(theirs, FAST),
+        "ratio": _ratio(ours, theirs),
         "interval": _interval(ours, theirs),
-        "ratio_one_input": stats.quantile(one, FAST) / stats.quantile(theirs, FAST),
+        "ratio_one_input": _ratio(one, theirs),
         "interval_one_input": _interval(one, theirs),
         "scatter_ours": _scatter(ours),
         "scatter_theirs": _scatter(theirs),
     }
+
+
+def _ratio(ours: list[float], theirs: list[float]) -> float:
+    return stats.quantile(ours, FAST) / stats.quantile(theirs, FAST)
 
 
 def _interval(ours: list[float], theirs: list[float]) -> list[float]:
@@ -167,7 +171,7 @@ def _interval(ours: list[float], theirs: list[float]) -> list[float]:
     draw, found = random.Random(0), []
     for _ in range(RESAMPLES):
         some = draw.choices(range(len(ours)), k=len(ours))
-        found.append(stats.quantile([ours[i] for i in some], FAST) / stats.quantile([theirs[i] for i in some], FAST))
+        found.append(_ratio([ours[i] for i in some], [theirs[i] for i in some]))
     return [stats.quantile(found, 0.025), stats.quantile(found, 0.975)]
 
 

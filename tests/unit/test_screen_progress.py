@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from edgebench import measure
 from edgebench.cli import screen
 from edgebench.devices.local import LocalDevice
 from edgebench.schema import DeviceProfile
@@ -80,7 +81,7 @@ def test_where_there_is_no_terminal_a_line_now_and_then_says_what_is_done(
     as_json: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = iter([0.0, 1.0, 16.0, 17.0, 95.0])
-    monkeypatch.setattr(screen, "monotonic", lambda: next(now))
+    monkeypatch.setattr(measure, "monotonic", lambda: next(now))
     with screen.progress_bars(as_json=as_json) as progress:
         progress("teacher: train", 1, 10, "loss 0.900")
         progress("teacher: train", 2, 10, "loss 0.800")

@@ -14,7 +14,7 @@ from edgebench.compress.methods import from_options
 from edgebench.compress.training import losses
 from edgebench.data import DataSet
 from edgebench.data.augment import Augment
-from edgebench.errors import DataError, ModelError, PlanError, did_you_mean
+from edgebench.errors import DataError, ModelError, PlanError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -131,10 +131,10 @@ class Learning:
                 )
             if name not in OWN and not all(teacher.source.partition(":")[::2]):
                 entry = f'{name} = {{ source = "module:callable", weights = "file.safetensors" }}'
-                near = "" if teacher.source else did_you_mean(name, OWN)
+                near = "" if teacher.source else nearest(name, OWN)
                 raise PlanError(
                     f'The teacher "{name}" of "{self.name}" has no python entry as its source.',
-                    near if near.startswith("Did you mean") else f"Write {entry}, or use parent or first.",
+                    f'Did you mean "{near}"?' if near else f"Write {entry}, or use parent or first.",
                 )
 
     def augmentation(self) -> Augment:
