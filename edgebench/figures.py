@@ -268,6 +268,12 @@ def _swayed(usable: Sequence[Generation], least: int) -> str:
     return ""
 
 
+def told_width(work: Work, book: Book, rung: int) -> float:
+    """The relative half-width of what a row would tell now; 0 where it would tell nothing."""
+    judged = book.judged(work.cell.id, work.cell.threads, rung)
+    return _width(compare(work, book, rung), [g for g in judged if g.median is not None])
+
+
 def _width(comparison: Comparison | None, usable: Sequence[Generation]) -> float:
     """The relative half-width of what a row tells: of its ratio, or of its latency where there is none; 0 if of neither."""
     if comparison is not None:

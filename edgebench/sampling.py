@@ -92,7 +92,7 @@ class Sampling:
             verdict = stopping.enough(
                 widths, target=p.half_width, least=p.least_generations, spent=spent, cap=p.cell_seconds
             )
-            lacking = [t for t in self.ensemble.still(tracks) if self._usable(t, attempt) < p.least_generations]
+            lacking = [t for t in self.ensemble.still(tracks) if self._lacks(t, attempt)]
             if verdict == "capped" or (verdict == "reached" and not lacking):
                 return
             if i == p.least_generations and p.budget_seconds is not None:
@@ -125,6 +125,14 @@ class Sampling:
         rung = figures.rung_of(self.ensemble.environment)
         comparison = figures.compare(track.work, self.ensemble.book, rung)
         return None if comparison is None else figures.half_width(comparison)
+
+    def _lacks(self, track: Track, attempt: int) -> bool:
+        """Whether the row could not be published now: too few generations, or its ratio (a baseline's latency) too wide."""
+        return self._usable(track, attempt) < self.protocol.least_generations or self._too_wide(track)
+
+    def _too_wide(self, track: Track) -> bool:
+        rung = figures.rung_of(self.ensemble.environment)
+        return figures.told_width(track.work, self.ensemble.book, rung) > self.protocol.withhold_half_width
 
     def _usable(self, track: Track, attempt: int) -> int:
         """How many generations of this attempt gave a median, or a ratio to the baseline."""

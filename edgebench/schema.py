@@ -186,7 +186,7 @@ DEFAULT = Protocol()
 QUICK = Protocol(
     trust="quick",
     least_generations=2,
-    most_generations=2,
+    most_generations=4,
     block_cells=64,
     rounds=2,
     most_rounds=2,
@@ -198,10 +198,11 @@ QUICK = Protocol(
     warmup_cap=1.0,
     repeat_pairs=10,
     memory_processes=1,
-    half_width=0.1,
+    half_width=1.0,
     withhold_half_width=1.0,
     attempts=1,
 )
+"""Two generations; up to four where they disagree so much that nothing could be told."""
 
 
 PRECISE = Protocol(trust="precise", half_width=0.01, most_generations=60)

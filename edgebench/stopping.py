@@ -24,10 +24,10 @@ def enough(
 
     `half_widths[g]` holds the `stats.half_width` of every published ratio after g + 1 generations. Enough is at
     least `least` generations with all of them within `target` twice in a row, for one narrow interval may be
-    luck. `spent` and `cap` are seconds a cell.
+    luck; a first look, of two generations, is content with once. `spent` and `cap` are seconds a cell.
     """
-    last_two = half_widths[-2:]
-    if len(half_widths) >= max(least, 2) and all(h <= target for widths in last_two for h in widths):
+    looked = half_widths[-2 if least > 2 else -1 :]
+    if len(half_widths) >= max(least, 2) and all(h <= target for widths in looked for h in widths):
         return "reached"
     return "capped" if spent >= cap else "go on"
 

@@ -71,7 +71,7 @@ def measuring(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--quick",
                 is_flag=True,
-                help="Two short generations: seconds, at a lower trust.",
+                help="Two to four short generations: seconds, at a lower trust.",
             ),
             click.option("--precise", is_flag=True, help="Until every ratio is known to 1 %."),
             click.option("--budget", metavar="TIME", help='Time for the whole run, like "5m".'),

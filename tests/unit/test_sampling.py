@@ -12,7 +12,7 @@ import pytest
 from edgebench import measure, stats
 from edgebench.ensemble import Ensemble
 from edgebench.sampling import Sampling
-from edgebench.schema import DEFAULT
+from edgebench.schema import DEFAULT, QUICK
 
 
 class Counted(Sampling):
@@ -43,6 +43,9 @@ class Counted(Sampling):
 
     def _usable(self, track: Any, attempt: int) -> int:
         return 99
+
+    def _too_wide(self, track: Any) -> bool:
+        return False
 
 
 @pytest.mark.parametrize(
@@ -104,3 +107,22 @@ def test_only_a_cell_whose_slices_disagree_is_given_more_of_them(monkeypatch: py
     sampling.ensemble.guarded = lambda track, step: step(track)  # type: ignore[method-assign]
     sampling._rounds(list(sampling.ensemble.tracks.values()))
     assert given == {"a": DEFAULT.rounds, "b": DEFAULT.most_rounds}
+
+
+def test_a_row_that_could_not_be_published_goes_on_though_every_ratio_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampling = Counted("ab", budget=100.0, easy="ab", monkeypatch=monkeypatch)
+    monkeypatch.setattr(sampling, "_cut", lambda: [["a", "b"]])
+    monkeypatch.setattr(sampling, "_too_wide", lambda track: track.id == "a" and sampling.made["a"] < 9)
+    sampling.run()
+    assert sampling.made == {"a": 9, "b": 5}, "b rests, and what a told after nine could be published"
+
+
+@pytest.mark.parametrize(("agree_after", "made"), [(2, 2), (3, 3), (99, 4)])
+def test_a_first_look_takes_two_generations_and_more_only_where_they_disagree(
+    agree_after: int, made: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampling = Counted("a", budget=100.0, easy="", monkeypatch=monkeypatch)
+    sampling.protocol = QUICK
+    monkeypatch.setattr(sampling, "_half_width", lambda track: 0.5 if sampling.made["a"] >= agree_after else 2.0)
+    sampling.run()
+    assert sampling.made == {"a": made}

@@ -20,6 +20,8 @@ def test_a_campaign_wants_five_generations_and_two_narrow_intervals_in_a_row() -
     assert stopping.enough([narrow] * 5, target=0.01) == "go on"
     assert stopping.enough([narrow], least=1) == "go on"  # twice in a row needs two
     assert stopping.enough([]) == "go on"
+    assert stopping.enough([wide, narrow], least=2) == "reached"  # a first look is content with once
+    assert stopping.enough([narrow, wide], least=2) == "go on"
 
 
 def test_a_campaign_ends_at_the_cap() -> None:
