@@ -103,6 +103,9 @@ def _peer_row(row: dict[str, Any]) -> str:
 
 
 def _native_row(row: dict[str, Any]) -> str:
+    if "ratio" not in row:
+        return f"| {row['network']} | {row['tool']} | withheld in too many rounds | | | | | |\n"
+
     def ratio(key: str, interval: str) -> str:
         low, high = row[interval]
         return f"{row[key]:.3f} ({low:.3f}–{high:.3f})"

@@ -129,13 +129,18 @@ def native() -> dict[str, Any]:
             for name in draw.sample(sorted(asked), len(asked)):
                 rounds[name].append(asked[name]())
         rows.append({"network": peer.name, "tool": peer.tool, **summary(rounds)})
-    worst = max(abs(r["ratio_one_input"] - 1) for r in rows)
-    shown = "; ".join(
-        f"{r['network']}, {r['tool']}: {r['ratio']:.3f} (on one input {r['ratio_one_input']:.3f}, "
-        f"{' to '.join(f'{x:.3f}' for x in r['interval_one_input'])})"
-        for r in rows
-    )
-    return {"held": worst <= 0.02, "rows": rows, "worst": worst, "says": shown}
+    told = [r for r in rows if "ratio" in r]
+    worst = max((abs(r["ratio_one_input"] - 1) for r in told), default=math.inf)
+    held = worst <= 0.02 and len(told) == len(rows)
+    return {"held": held, "rows": rows, "worst": worst, "says": "; ".join(map(_said, rows))}
+
+
+def _said(row: dict[str, Any]) -> str:
+    who = f"{row['network']}, {row['tool']}"
+    if "ratio" not in row:
+        return f"{who}: withheld in {len(row['rounds']['ours']) - row['pairs']} of {len(row['rounds']['ours'])} rounds"
+    low, high = row["interval_one_input"]
+    return f"{who}: {row['ratio']:.3f} (on one input {row['ratio_one_input']:.3f}, {low:.3f} to {high:.3f})"
 
 
 def _ours(made: Work, protocol: Any) -> float:
@@ -144,9 +149,14 @@ def _ours(made: Work, protocol: Any) -> float:
 
 
 def summary(rounds: dict[str, list[float]]) -> dict[str, Any]:
-    """Seconds by round of "ours", "one input" and "theirs" (nan: withheld) as ratios of their fast rounds, with 95 % intervals."""
+    """Seconds by round of "ours", "one input" and "theirs" (nan: withheld) as ratios of their fast rounds, with 95 % intervals.
+
+    Without at least two rounds in which nothing was withheld there is no ratio, and the rounds alone are kept.
+    """
     kept = [i for i, three in enumerate(zip(*rounds.values(), strict=True)) if not any(map(math.isnan, three))]
     values = {name: [v[i] for i in kept] for name, v in rounds.items()}
+    if len(kept) < 2:
+        return {"rounds": rounds, "pairs": len(kept)}
     ours, one, theirs = values["ours"], values["one input"], values["theirs"]
     return {
         "rounds": rounds,

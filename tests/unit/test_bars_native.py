@@ -6,7 +6,9 @@ import math
 
 import pytest
 
-from tests.bars.native import summary
+from tests import tables
+from tests.bars import native
+from tests.bars.native import Peer, summary
 
 FAST, SLOW = 1.0, 1.4
 
@@ -30,3 +32,17 @@ def test_a_round_in_which_one_was_withheld_counts_for_none() -> None:
     assert found["pairs"] == 7
     assert (found["ratio"], found["ratio_one_input"]) == (1, 1)
     assert len(found["rounds"]["ours"]) == 8, "what was withheld is kept too"
+
+
+def test_a_peer_that_was_withheld_in_every_round_costs_its_row_and_not_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = [Peer(name, "a loop", name, lambda: FAST) for name in ("told", "withheld")]  # type: ignore[arg-type]
+    monkeypatch.setattr(native, "peers", lambda: made)
+    monkeypatch.setattr(native, "_ours", lambda made, protocol: FAST if made == "told" else math.nan)
+    found = native.native()
+    assert not found["held"]
+    assert found["says"] == (
+        "told, a loop: 1.000 (on one input 1.000, 1.000 to 1.000); withheld, a loop: withheld in 12 of 12 rounds"
+    )
+    assert "| withheld | a loop | withheld in too many rounds |" in tables._native_row(found["rows"][1])
