@@ -14,6 +14,7 @@ import pytest
 from edgebench import lines
 from edgebench.codec import Options, from_json, to_json
 from edgebench.figures import caches
+from edgebench.report.columns import UNPUBLISHED
 from edgebench.schema import Artifact, Cell, Job, Protocol, Result, TensorSpec, Work
 from edgebench.testing import fake_artifact
 
@@ -69,19 +70,19 @@ def campaign(
 
 
 def undisturbed(*asked: Any) -> tuple[dict[str, Result], list[dict[str, Any]]]:
-    """The campaign, again where a figure was withheld: on a full machine that is right, and nothing to test a ratio by."""
-    for _ in range(3):
+    """The campaign, again where a figure was withheld: on a full machine that is right, and nothing to test a figure by."""
+    for _ in range(4):
         results, events = campaign(*asked)
-        withheld = [str(r.noise["why"]) for r in results.values() if r.noise.get("state") == "noisy"]
+        withheld = [str(r.noise["why"]) for r in results.values() if r.noise.get("state") in UNPUBLISHED]
         if not withheld:
-            break
-    if withheld and ("hypervisor" in withheld[0] or os.getloadavg()[0] > (os.cpu_count() or 1)):
+            return results, events
+    if "hypervisor" in withheld[0] or os.getloadavg()[0] > 0.75 * (os.cpu_count() or 1):
         pytest.skip(f"no figure is to be had on this machine now: {withheld[0]}")
-    return results, events
+    pytest.fail(f"four times in a row, on a machine that does nothing else: {withheld}")
 
 
 def test_a_cell_that_works_has_all_its_figures(tmp_path: Path) -> None:
-    results, events = campaign([work(tmp_path, "good", {"sleep": 0.005})], replace(FAST, slice_seconds=0.1))
+    results, events = undisturbed([work(tmp_path, "good", {"sleep": 0.005})], replace(FAST, slice_seconds=0.3))
     good = results["good"]
     assert good.status == "ok"
     found = {m.metric: m for m in good.measurements}
