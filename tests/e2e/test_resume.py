@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,8 +40,16 @@ def start(arguments: list[str], folder: Path, environment: dict[str, str]) -> su
     )  # fmt: skip
 
 
-def wait_at_most(process: subprocess.Popen[str], seconds: float) -> None:
-    threading.Event().wait(seconds) if process.poll() is None else None
+def until(reached: Callable[[], object], process: subprocess.Popen[str], seconds: float = 60) -> None:
+    """Waits for what the test is about, however slow the machine is; or for the end of the process."""
+    end = time.monotonic() + seconds
+    while not reached() and process.poll() is None:
+        assert time.monotonic() < end, f"not reached within {seconds} s"
+        time.sleep(0.02)
+
+
+def begun(results: Path) -> list[Path]:
+    return [*results.glob("*/run.json")]
 
 
 def workers_left(environment: Mapping[str, str]) -> list[str]:
@@ -65,9 +74,9 @@ def test_ten_kills_at_random_moments_and_each_row_is_there_once(
     runs = ["bench", str(network), *BENCH]
     results = tmp_path / "results"
     for _ in range(KILLS):
-        going_on = results.exists() and any((f / "run.json").exists() for f in results.iterdir())
-        process = start(["run", "--resume"] if going_on else runs, tmp_path, environment)
-        wait_at_most(process, draw.uniform(0.3, 3.0))
+        process = start(["run", "--resume"] if begun(results) else runs, tmp_path, environment)
+        until(lambda: begun(results), process)
+        threading.Event().wait(draw.uniform(0.3, 3.0))
         process.send_signal(signal.SIGKILL)
         process.communicate()
     done = edgebench("run", "--resume")
@@ -84,7 +93,7 @@ def test_ten_kills_at_random_moments_and_each_row_is_there_once(
 def test_a_killed_run_leaves_no_process_behind(tmp_path: Path, network: Path, environment: dict[str, str]) -> None:
     before = set(workers_left(environment))
     process = start(["bench", str(network), *BENCH], tmp_path, environment)
-    wait_at_most(process, 2.5)
+    until(lambda: set(workers_left(environment)) - before, process)
     assert set(workers_left(environment)) - before, "nothing was running yet"
     process.kill()
     process.communicate()
@@ -100,7 +109,7 @@ def test_ctrl_c_and_the_end_of_a_job_keep_what_was_measured_and_say_how_to_go_on
     tmp_path: Path, network: Path, environment: dict[str, str], edgebench: Callable[..., Any], number: signal.Signals
 ) -> None:
     process = start(["bench", str(network), *BENCH], tmp_path, environment)
-    wait_at_most(process, 2.5)
+    until(lambda: begun(tmp_path / "results") and workers_left(environment), process)
     os.kill(process.pid, number)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 2
