@@ -194,7 +194,7 @@ def presence(scratch: Path, cache: Path) -> dict[str, float]:
 
     def look() -> None:
         while not ended.wait(LOOK_SECONDS):
-            looks.append((time.time(), {pid: cost(pid) for pid in bystanders()}))
+            looks.append((time.time(), {pid: found for pid in bystanders() if (found := cost(pid))}))
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -225,17 +225,21 @@ def share(spans: list[list[tuple[float, Costs]]]) -> dict[str, float]:
     ticks = wakes = seconds = 0.0
     for looks in spans:
         (begin, first), (end, last) = looks[0], looks[-1]
-        ticks += sum(last[pid][0] - first[pid][0] for pid in first)
-        wakes += sum(last[pid][1] - first[pid][1] for pid in first)
+        there = first.keys() & last.keys()  # one that came or went between was none of those that wait
+        ticks += sum(last[pid][0] - first[pid][0] for pid in there)
+        wakes += sum(last[pid][1] - first[pid][1] for pid in there)
         seconds += end - begin
     return {"cpu": ticks / os.sysconf("SC_CLK_TCK") / seconds, "wakes": wakes / seconds, "seconds": seconds}
 
 
-def cost(pid: int) -> tuple[int, int]:
-    """(clock ticks on a CPU, voluntary context switches) of all threads of a process."""
+def cost(pid: int) -> tuple[int, int] | None:
+    """(clock ticks on a CPU, voluntary context switches) of all threads of a process; None of one that has ended."""
     ticks, wakes = 0, 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        fields = (task / "stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-        wakes += int((task / "status").read_text().partition("voluntary_ctxt_switches:")[2].split()[0])
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+            wakes += int((task / "status").read_text().partition("voluntary_ctxt_switches:")[2].split()[0])
+    except OSError:
+        return None
     return ticks, wakes

@@ -193,7 +193,7 @@ def test_a_quick_run_beside_a_usual_one_is_told_by_what_it_means() -> None:
         "protocol trust", "generations", "slices of a generation", "ratios to be known to", "warm-up",
     ]  # fmt: skip
     text = " ".join(render(answer).split())
-    assert "generations: 5 to 20 in A, 2 in B" in text
+    assert "generations: 5 to 20 in A, 2 to 4 in B" in text
     assert "not equally sure" in text
     assert "not equally sure" in markdown(answer)
 
