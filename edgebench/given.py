@@ -23,7 +23,7 @@ Arrays = dict[str, Any]
 """`input:NAME` (N, ...), `labels` (N,), and the other file's answers: `parent`, or `parent:0`, `parent:1`, ..."""
 TIMEOUT = 600.0
 SCALED = ("tflite",)
-"""Formats whose bytes at the ends stand for real numbers, which the session takes."""
+"""Formats whose bytes at the ends may stand for real numbers: the worker turns these into the bytes."""
 
 
 def read(plan: Plan) -> Arrays | None:
@@ -52,8 +52,23 @@ def read(plan: Plan) -> Arrays | None:
     if network and "labels" in arrays:
         fitting.check_labels(path, network.inputs, network.outputs, arrays["labels"])
     if against:
-        arrays |= answers(Path(plan.base, against), arrays)
+        made = answers(Path(plan.base, against), arrays)
+        _check_answers(path, network.outputs if network else (), Path(against), len(made))
+        arrays |= made
     return arrays
+
+
+def _check_answers(path: Path, outputs: Sequence[TensorSpec], other: Path, count: int) -> None:
+    """Raise DataError where the other file has more or fewer outputs, so that there is nothing to compare."""
+    if outputs and len(outputs) != count:
+        raise DataError(
+            f"{path.name} has {_counted(len(outputs))}, and {other.name}, which --against compares it with, {count}.",
+            "Compare with a file of the same network.",
+        )
+
+
+def _counted(outputs: int) -> str:
+    return f"{outputs} output{'' if outputs == 1 else 's'}"
 
 
 def artifact(plan: Plan, arrays: Mapping[str, Any] | None, cache: Path) -> Artifact:

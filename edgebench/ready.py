@@ -227,6 +227,18 @@ def inputs_of(path: Path) -> tuple[TensorSpec, ...]:
     return network.inputs if network else ()
 
 
+def as_made(path: Path, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """The precisions that were asked of a file; fp32 of one whose numbers are halves is a PlanError: it cannot be had back."""
+    network = network_of(path) if "fp32" in asked else None
+    found = network.precision() if network else ""
+    if found in ("fp16", "bf16"):
+        raise PlanError(
+            f"bench measures a file as it is: {path.name} is of {found}, and fp32 was asked for.",
+            "Leave --precision out, or give the float file that it was made from.",
+        )
+    return asked
+
+
 def own_precision(path: Path, backends: Sequence[str]) -> str:
     """The float precision to ask for: fp16 or bf16 where the file is made of it and every runtime has that, else fp32."""
     network = network_of(path)

@@ -180,7 +180,7 @@ def _given(file: str, backends: Sequence[str], asked: dict[str, Any], device: De
         return ready.bench_plan(file, names, precisions=precisions or ("fp32",), batches=batches, **words)
     inputs = ready.check_file(path)
     names = tuple(backends) or ready.backends_for(path, device)
-    precisions = precisions or (ready.own_precision(path, names),)
+    precisions = ready.as_made(path, precisions) or (ready.own_precision(path, names),)
     return ready.bench_plan(file, names, precisions=precisions, batches=(ready.own_batch(inputs),), **words)
 
 

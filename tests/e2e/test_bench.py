@@ -215,6 +215,29 @@ def test_a_network_in_python_is_quantized_with_samples(edgebench: Callable[..., 
     assert figure(row, "accuracy") is not None
 
 
+def more_outputs(tiny_onnx: Path, path: Path) -> None:
+    import onnx
+
+    model = onnx.load(str(tiny_onnx))
+    model.graph.node.append(onnx.helper.make_node("Neg", [model.graph.output[0].name], ["more"]))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, ["N", 10]))
+    onnx.save(model, str(path))
+
+
+def in_halves(tiny_onnx: Path, path: Path) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(tiny_onnx))
+    for weights in model.graph.initializer:
+        array = numpy_helper.to_array(weights)
+        if array.dtype == np.float32:
+            weights.CopyFrom(numpy_helper.from_array(array.astype(np.float16), weights.name))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    onnx.save(model, str(path))
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
@@ -222,6 +245,8 @@ def test_a_network_in_python_is_quantized_with_samples(edgebench: Callable[..., 
         (("nets:make", "--shape", "x=1x1x32x32", "--precision", "int8"), "samples to calibrate on"),
         (("nets:make", "--shape", "x=1x1x32x32", "--against", "tiny.onnx"), "--against compares two files"),
         (("tiny.onnx", "--against", "gone.onnx"), "no file"),
+        (("tiny.onnx", "--against", "twice.onnx"), "tiny.onnx has 1 output, and twice.onnx, which --against compares"),
+        (("half.onnx", "--precision", "fp32"), "half.onnx is of fp16, and fp32 was asked for"),
         (("tiny.onnx", "--data", "gone"), "no data at gone"),
         (("tiny.onnx", "--data", "nets.py"), "no kind of data"),
         (("tiny.onnx", "--data-option", "mean=1"), "about pictures"),
@@ -239,6 +264,8 @@ def test_mistakes_are_two_sentences(
 ) -> None:
     (tmp_path / "tiny.onnx").write_bytes(tiny_onnx.read_bytes())
     (tmp_path / "nets.py").write_text(NETWORK)
+    more_outputs(tiny_onnx, tmp_path / "twice.onnx")
+    in_halves(tiny_onnx, tmp_path / "half.onnx")
     (tmp_path / "folder").mkdir()
     (tmp_path / "text.tflite").write_text("hello there")
     (tmp_path / "lone.xml").write_text('<net name="a" version="11"><layers></layers></net>')
