@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from edgebench.codec import Options, digest
 from edgebench.errors import EdgebenchError, MissingRuntime, ModelError
+from edgebench.scaled import Scaled
 from edgebench.schema import Artifact, Availability, TensorSpec
 
 Tensor = NDArray[Any]
@@ -46,6 +47,7 @@ __all__ = [
     "OpProfile",
     "Options",
     "Outputs",
+    "Scaled",
     "Session",
     "Tensor",
     "TensorSpec",

@@ -8,6 +8,7 @@ from edgebench import layouts
 from edgebench.backend import ModelError, Session, TensorSpec
 from edgebench.errors import DataError, did_you_mean
 from edgebench.metrics import Subject
+from edgebench.scaled import fed
 from edgebench.schema import Artifact, Cell, Work
 
 
@@ -45,7 +46,7 @@ def subject_of(work: Work, session: Session, arrays: dict[str, Any], baseline: d
     return Subject(
         cell=work.cell,
         session=session,
-        inputs={spec.name: _of_width(spec, inputs[spec.name]) for spec in session.inputs},
+        inputs={spec.name: _of_width(spec, fed(spec, inputs[spec.name])) for spec in session.inputs},
         labels=arrays.get("labels"),
         reference=_numbered(arrays, "reference"),
         parent=_numbered(arrays, "parent"),
@@ -121,8 +122,7 @@ def random_inputs(specs: tuple[TensorSpec, ...], work: Work) -> dict[str, Any]:
                 f"Say its shape: --shape {layouts.typed(spec.name, spec.shape)}, for example.",
             )
         shape[0] = work.cell.batch * facts.get("count", 16)
-        dtype = np.dtype(spec.dtype)
-        kind = dtype.kind
-        draw = rng.standard_normal(shape, dtype=np.float32) if kind == "f" else rng.integers(0, 2, shape)
+        dtype = np.dtype(np.float32 if spec.scaled else spec.dtype)
+        draw = rng.standard_normal(shape, dtype=np.float32) if dtype.kind == "f" else rng.integers(0, 2, shape)
         out[spec.name] = draw.astype(dtype)
     return out

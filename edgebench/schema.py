@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Literal
 
 from edgebench.codec import SCHEMA, Options, digest
+from edgebench.scaled import Scaled
 
 Status = Literal["ok", "skipped", "failed"]
 
@@ -25,6 +26,8 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int | None, ...]
+    scaled: Scaled | None = None
+    """For integers that stand for real numbers. A session takes and gives the integers: turning them is the application's."""
 
 
 @dataclass(frozen=True, kw_only=True)

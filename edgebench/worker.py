@@ -36,6 +36,7 @@ from edgebench.errors import EdgebenchError, MissingRuntime
 from edgebench.metrics import Subject, memory
 from edgebench.metrics.accuracy import relative_error
 from edgebench.metrics.memory import reset_peak, status
+from edgebench.scaled import told
 from edgebench.schema import Cell, Protocol, Work
 
 SAME_RUN_TOLERANCE = 1e-2
@@ -178,7 +179,7 @@ class Worker:
             return
         batch, size = self.subject.cell.batch, self.subject.size
         rows = (np.arange(batch) + taken.last_buffer * batch) % size
-        for found, wanted in zip(taken.last, self.expected, strict=True):
+        for found, wanted in zip(told(self.subject.session.outputs, taken.last), self.expected, strict=True):
             if np.ndim(found) and len(found) == batch and len(wanted) > rows.max():
                 error = relative_error(np.asarray(found), wanted[rows])
                 if error > SAME_RUN_TOLERANCE:

@@ -81,10 +81,8 @@ class LiteRtSession(Session):
         return self.bind(feeds)()
 
     def bind(self, feeds: Feeds) -> Callable[[], Outputs]:
-        """All is looked up and checked here: set_tensor, invoke and get_tensor are left, and what quantizes."""
+        """All is looked up and checked here: set_tensor, invoke and get_tensor are left."""
         arrays = self._arrays(feeds)
-        if any(end.scaled for end in (*self._in, *self._out)):
-            return self._bind_quantized(arrays)
         put, infer, get = self._interpreter.set_tensor, self._interpreter.invoke, self._interpreter.get_tensor
         fed = [(end.index, array) for end, array in zip(self._in, arrays, strict=True)]
         answers = [end.index for end in self._out]
@@ -103,7 +101,7 @@ class LiteRtSession(Session):
         Raises ModelError where more than `max_fallback` of the operators are left to LiteRT's own kernels against the will.
         """
         found = placement(self._interpreter._get_ops_details())
-        quantized = {end.spec.name: str(end.scaled) for end in (*self._in, *self._out) if end.scaled}
+        scaled = {s.name: f"{s.dtype}, {s.scaled}" for s in (*self.inputs, *self.outputs) if s.scaled}
         delegated = bool(found["delegated_ops"])
         asked = self._options.get("delegate", "xnnpack") == "xnnpack"
         share = 1 - found["delegated_ops"] / found["ops"] if asked and found["ops"] else 0.0
@@ -115,7 +113,7 @@ class LiteRtSession(Session):
             # The delegate starts its threads while tensors are allocated. LiteRT's own kernels start them when they
             # first need them, so what was set is all that can be told.
             "threads": 1 + self._started if delegated and _sees_threads() else self._options["threads"],
-            **({"quantized_by_session": quantized} if quantized else {}),
+            **({"integer_ends": scaled} if scaled else {}),
         }
 
     def close(self) -> None:
@@ -131,21 +129,6 @@ class LiteRtSession(Session):
             for end, array in zip(self._in, arrays, strict=True):
                 end.shape = array.shape
         return arrays
-
-    def _bind_quantized(self, arrays: Sequence[Tensor]) -> Callable[[], Outputs]:
-        """The same where the file takes or gives integers that stand for real numbers: work of the application's."""
-        interpreter = self._interpreter
-        fed = [(end.index, end.scaled, array) for end, array in zip(self._in, arrays, strict=True)]
-        answers = [(end.index, end.scaled) for end in self._out]
-
-        def call() -> Outputs:
-            for index, scaled, array in fed:
-                interpreter.set_tensor(index, scaled.quantize(array) if scaled else array)
-            interpreter.invoke()
-            found = [(scaled, interpreter.get_tensor(index)) for index, scaled in answers]
-            return [scaled.dequantize(array) if scaled else array for scaled, array in found]
-
-        return call
 
     def _resize(self, shapes: Sequence[Sequence[int]]) -> None:
         """Set the shapes of the inputs and lay out the memory. Raises ModelError."""

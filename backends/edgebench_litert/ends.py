@@ -3,31 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from edgebench.backend import Tensor, TensorSpec, np
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """Integers q that stand for (q - zero_point) * scale (Jacob et al., 2018, arXiv:1712.05877)."""
-
-    dtype: str
-    scale: float
-    zero_point: int
-
-    def quantize(self, array: Tensor) -> Tensor:
-        limits = np.iinfo(self.dtype)
-        found = np.rint(array * np.float32(1 / self.scale)) + self.zero_point
-        whole: Tensor = np.clip(found, limits.min, limits.max).astype(self.dtype)
-        return whole
-
-    def dequantize(self, array: Tensor) -> Tensor:
-        return (array.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
-
-    def __str__(self) -> str:
-        return f"float32 as {self.dtype}, scale {self.scale:.6g}, zero point {self.zero_point}"
+from edgebench.backend import Scaled, Tensor, TensorSpec, np
 
 
 class End:
@@ -36,14 +14,14 @@ class End:
     def __init__(self, detail: Mapping[str, Any], name: str) -> None:
         self.index = int(detail["index"])
         self.shape = tuple(int(d) for d in detail["shape"])
-        self.scaled = _scaled(detail)
         # The batch was set when the file was opened; another free axis stays free.
         signature = [int(d) for d in detail["shape_signature"]]
         free = [axis for axis, size in enumerate(signature) if size == -1 and axis] if len(self.shape) else []
         self.spec = TensorSpec(
             name=name,
-            dtype="float32" if self.scaled else np.dtype(detail["dtype"]).name,
+            dtype=np.dtype(detail["dtype"]).name,
             shape=tuple(None if axis in free else size for axis, size in enumerate(self.shape)),
+            scaled=_scaled(detail),
         )
 
     def takes(self, array: Tensor) -> bool:
@@ -60,7 +38,7 @@ def _scaled(detail: Mapping[str, Any]) -> Scaled | None:
     dtype = np.dtype(detail["dtype"])
     if dtype.kind not in "iu" or len(parameters["scales"]) != 1:
         return None
-    return Scaled(dtype.name, float(parameters["scales"][0]), int(parameters["zero_points"][0]))
+    return Scaled(scale=float(parameters["scales"][0]), zero_point=int(parameters["zero_points"][0]))
 
 
 def names(interpreter: Any) -> dict[int, str]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from edgebench import stats
 from edgebench.backend import ModelError
 from edgebench.metrics import Metric, Record, Subject
+from edgebench.scaled import told
 from edgebench.schema import Interval, Measurement, Protocol, Work
 
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 6e-2, "int8": 0.35}
@@ -72,12 +73,11 @@ def run_all(subject: Subject) -> list[Any]:
     """Infer on every sample once, batch by batch; outputs (N, ...) in the order of the session's outputs."""
     import numpy as np
 
-    batch, parts = subject.cell.batch, []
+    batch, session, parts = subject.cell.batch, subject.session, []
     for start in range(0, subject.size, batch):
         keep = min(batch, subject.size - start)
-        parts.append(
-            [np.array(out[:keep] if _batched(out, batch) else out) for out in subject.session.run(subject.feeds(start))]
-        )
+        outputs = told(session.outputs, session.run(subject.feeds(start)))
+        parts.append([np.array(out[:keep] if _batched(out, batch) else out) for out in outputs])
     return [_joined([part[i] for part in parts]) for i in range(len(parts[0]))]
 
 
@@ -139,7 +139,7 @@ def check_finite(outputs: Sequence[Any], wanted: Sequence[Any]) -> None:
 
 def check_same_again(subject: Subject) -> None:
     """Refuse a network that draws numbers: called again on its first batch, it answers something else. Raises ModelError."""
-    again = subject.session.run(subject.feeds(0))
+    again = told(subject.session.outputs, subject.session.run(subject.feeds(0)))
     for found, kept in zip(again, subject.outputs, strict=True):
         first = kept[: len(found)] if _batched(found, subject.cell.batch) else kept[0]
         rows = min(len(first), len(found)) if getattr(found, "ndim", 0) else 0

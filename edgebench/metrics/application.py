@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from edgebench import entries, stats
 from edgebench.errors import DataError
 from edgebench.metrics import Metric, Record, Subject
+from edgebench.scaled import fed, told
 from edgebench.schema import Interval, Measurement, Protocol, Work
 
 KEYS = ("samples", "before", "after")
@@ -86,11 +87,11 @@ class Application(Metric):
         def once(sample: Any) -> tuple[int, int, int]:
             start = clock()
             made = before(_one_array(sample) if "samples" not in functions else sample)
-            feeds = made if isinstance(made, Mapping) else {name: made}
+            feeds = _fed(made if isinstance(made, Mapping) else {name: made}, subject)
             ready = clock()
             outputs = subject.session.run(feeds)
             inferred = clock()
-            after(outputs)
+            after(told(subject.session.outputs, outputs))
             return ready - start, inferred - ready, clock() - inferred
 
         if "before" in functions or "samples" in functions:
@@ -158,6 +159,14 @@ def _check_made(entry: str, feeds: Mapping[str, Any], subject: Subject) -> None:
             if axis
             else "Return an array of the network's shape, or leave it out.",
         )
+
+
+def _fed(made: Mapping[str, Any], subject: Subject) -> Mapping[str, Any]:
+    """With integers for real numbers where the network takes such: work of the application's, and in its time."""
+    specs = {spec.name: spec for spec in subject.session.inputs if spec.scaled}
+    return (
+        {name: fed(specs[name], array) if name in specs else array for name, array in made.items()} if specs else made
+    )
 
 
 def _as_it_is(value: Any) -> Any:

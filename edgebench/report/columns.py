@@ -143,7 +143,7 @@ def _latency(result: Result) -> Entry:
     if m is None or m.value is None:
         why = plain(m.note) if m else state_note(result) if result.noise.get("state") in UNPUBLISHED else ""
         return Entry(text="withheld", notes=(why,) if why else (), tone="doubt") if m or why else Entry()
-    notes = _grade(m) + _repeating(result)
+    notes = _grade(m) + _repeating(result) + _integer_ends(result)
     if result.noise.get("steady") is False:
         drift = abs(result.noise.get("drift") or 0.0)
         notes += (f"Not steady after the longest warm-up: the last windows differed by {text.percent(drift)}.",)
@@ -163,6 +163,10 @@ LOOKED_UP, FETCHED = 5e-6, 1e9
 a second: so much the processor's cache alone may save, also where a neighbour empties it."""
 
 
+TINY = 1024
+"""An input of fewer bytes costs nothing to fetch: what repeating it saves are the branches that the processor learnt."""
+
+
 def _repeating(result: Result) -> tuple[str, ...]:
     """The caching test's mark: fresh inputs take clearly longer than one that is repeated."""
     if not caches(result.effective):
@@ -171,9 +175,21 @@ def _repeating(result: Result) -> tuple[str, ...]:
     ratio = found["value"]
     saved = (latency.value or 0.0) * (1 - 1 / ratio) if latency else math.inf
     remembers = caches(result.effective, REMEMBERS) and saved > LOOKED_UP + found.get("bytes", 0) / FETCHED
-    why = "the runtime may remember answers" if remembers else "one input stays in the processor's cache"
+    cached = "in the processor's cache" if found.get("bytes", TINY) >= TINY else "known to the processor"
+    why = "the runtime may remember answers" if remembers else f"one input stays {cached}"
     return (
         f"Fresh inputs took {text.percent(ratio - 1, 0)} longer than a repeated one: {why}. The latency is that of fresh ones.",
+    )
+
+
+def _integer_ends(result: Result) -> tuple[str, ...]:
+    """What the application does around a network that takes or gives integers for real numbers."""
+    ends = result.effective.get("integer_ends", {})
+    said = "; ".join(f"{name} is {what}" for name, what in ends.items())
+    return (
+        (f"{said}: turning numbers into these, and back, is the application's, and not in the latency.",)
+        if said
+        else ()
     )
 
 

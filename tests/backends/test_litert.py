@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from conftest import artifact, inputs
 from edgebench_litert import LiteRtBackend
-from edgebench_litert.ends import Scaled, layout_hint
+from edgebench_litert.ends import layout_hint
 
 from edgebench.backend import EdgebenchError, ModelError, Session
+from edgebench.scaled import fed, told
 from edgebench.testing import BackendContract, Case
 
 pytest.importorskip("ai_edge_litert")
@@ -58,6 +59,15 @@ def tflite(nets: Path, torch_net: Any, torch_case: Case) -> Callable[[str], Case
     return make
 
 
+def as_taken(case: Case) -> Case:
+    """The case in what its file takes and gives: the int8 one has integers at its ends."""
+    session = opened(case)
+    feeds = {spec.name: fed(spec, case.feeds[spec.name]) for spec in session.inputs}
+    return replace(
+        case, feeds=feeds, expected=[fed(s, out) for s, out in zip(session.outputs, case.expected, strict=True)]
+    )
+
+
 def changed(case: Case, path: Path, change: Callable[[Any], None]) -> Case:
     """The same case on a file that `change` was let at."""
     from edgebench.compress.lowering import tflite_file
@@ -74,7 +84,7 @@ class TestLiteRt(BackendContract):
     @pytest.fixture(scope="class", params=["fp32", "fp16", "int8", "int8-dynamic"])
     @classmethod
     def case(cls, request: pytest.FixtureRequest, tflite: Callable[[str], Case]) -> Case:
-        return tflite(request.param)
+        return as_taken(tflite(request.param))
 
 
 @pytest.mark.parametrize(("precision", "int8_ops"), [("fp32", 0), ("fp16", 0), ("int8", 2), ("int8-dynamic", 2)])
@@ -166,7 +176,7 @@ def test_another_free_axis_takes_the_size_that_comes(
         np.testing.assert_allclose(session.run({"input": given})[0], wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_integers_at_the_ends_are_scaled_by_the_session(
+def test_integers_at_the_ends_are_taken_and_given_as_they_are_with_what_they_stand_for(
     torch_net: Any, tflite: Callable[[str], Case], tmp_path: Path
 ) -> None:
     """A file that takes and gives int8, as TensorFlow's converter makes them for microcontrollers."""
@@ -183,20 +193,15 @@ def test_integers_at_the_ends_are_scaled_by_the_session(
     path.write_bytes(made)
     integer = replace(case, artifact=artifact(path, "tflite"), precision="int8")
     session = opened(integer)
-    assert {spec.dtype for spec in (*session.inputs, *session.outputs)} == {"float32"}
-    told = session.effective()["quantized_by_session"]
-    assert told["input"].startswith("float32 as int8, scale ")
-    for found, wanted in zip(session.run(case.feeds), case.expected, strict=True):
+    assert {spec.dtype for spec in (*session.inputs, *session.outputs)} == {"int8"}
+    assert session.effective()["integer_ends"]["input"].startswith("int8, scale ")
+    codes = {spec.name: fed(spec, case.feeds[spec.name]) for spec in session.inputs}
+    answered = session.run(codes)
+    assert {out.dtype.name for out in answered} == {"int8"}
+    for found, wanted in zip(told(session.outputs, answered), case.expected, strict=True):
         assert np.linalg.norm(found - wanted) / np.linalg.norm(wanted) < 0.05
-    with pytest.raises(ModelError, match=r"float32.*int8"):
-        session.run({"input": case.feeds["input"].astype(np.int8)})
-
-
-def test_scaled_integers_go_back_and_forth() -> None:
-    scaled = Scaled("int8", 0.5, -3)
-    assert scaled.quantize(np.array([0.0, 1.0, -0.6, 1000.0, -1000.0], np.float32)).tolist() == [-3, -1, -4, 127, -128]
-    assert scaled.dequantize(np.array([-3, -1, 127], np.int8)).tolist() == [0.0, 1.0, 65.0]
-    assert scaled.dequantize(np.array([0], np.int8)).dtype == np.float32
+    with pytest.raises(ModelError, match=r"wants input int8.*float32"):
+        session.run(case.feeds)
 
 
 def test_a_custom_operator_is_named(tflite: Callable[[str], Case], tmp_path: Path) -> None:
@@ -220,7 +225,7 @@ def test_a_board_needs_neither_torch_nor_the_converter(tflite: Callable[[str], C
         "import sys; from edgebench_litert import LiteRtBackend; from edgebench.schema import Artifact; import numpy as np\n"
         f"file = Artifact(format='tflite', path={path!r}, sha256='', size=0)\n"
         "session = LiteRtBackend().open(file, {'threads': 1, 'batch': 1, 'precision': 'int8'})\n"
-        "session.run({'input': np.zeros((1, 3, 12, 12), 'float32')}), session.effective()\n"
+        "session.run({'input': np.zeros((1, 3, 12, 12), 'int8')}), session.effective()\n"
         "sys.exit(', '.join({'torch', 'jax', 'litert_torch', 'tensorflow', 'ai_edge_quantizer'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -475,10 +475,17 @@ def test_a_board_without_pandas_still_has_tables(monkeypatch: pytest.MonkeyPatch
     assert "edgebench[report]" in caught.value.fix
 
 
+def test_integers_at_the_ends_are_said_to_be_the_applications_work() -> None:
+    effective = Options(precision="int8", integer_ends={"x": "int8, scale 0.036, zero point -4"})
+    said = markdown.render(build(RUN, [good(effective=effective)]))
+    assert "x is int8, scale 0.036, zero point -4: turning numbers into these, and back, is the application's" in said
+
+
 @pytest.mark.parametrize(
     ("latency", "size", "said"),
     [
-        (2.5e-6, 0, "processor's cache"),
+        (2.5e-6, 4, "one input stays known to the processor"),
+        (2.5e-6, 4096, "processor's cache"),
         (54e-6, 24_576, "processor's cache"),
         (540e-6, 24_576, "may remember answers"),
         (1e-3, 0, "may remember answers"),
