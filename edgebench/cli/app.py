@@ -61,9 +61,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         _fail(error.format_message(), "See: edgebench --help")
     except (click.Abort, KeyboardInterrupt):
         _fail("Interrupted.", "What was made so far is kept: give the same command again.")
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output left; that is no error of ours
-        sys.exit(0)
     except OSError as error:
         if error.errno == 28:
             failure = StoreError("The disk is full.", "Free some space, then go on with: edgebench run --resume RUN")

@@ -1,7 +1,12 @@
-"""What holds of every verb: an option of one value is given once, and options that answer one question exclude each other."""
+"""What holds of every verb: an option of one value is given once, options that answer one question exclude each other, and a
+reader that leaves early is no error."""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -9,6 +14,8 @@ from click.core import ParameterSource
 
 from edgebench.errors import EdgebenchError
 
+BROKEN_PIPE = 128 + 13
+"""The status of a program that SIGPIPE ended, as a shell tells it."""
 EXCLUSIVE = (("--markdown", "--json"), ("--quick", "--precise"), ("--from-samples", "--out"))
 
 FIXES = {
@@ -63,3 +70,26 @@ class Verbs(click.Group):
 
     command_class = Verb
     group_class = type
+
+    def make_context(self, *given: Any, **more: Any) -> click.Context:
+        with _quiet_pipe():  # --help prints here
+            return super().make_context(*given, **more)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _quiet_pipe():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _quiet_pipe() -> Iterator[None]:
+    """Where the reader of our output has what it wanted (`| head`), end without a word, as SIGPIPE ends a program."""
+    try:
+        yield
+    except (
+        BrokenPipeError,
+        SystemExit,
+    ) as end:  # rich makes a status of 1 of the former, and so does click further out
+        if not isinstance(end, BrokenPipeError) and not isinstance(end.__context__, BrokenPipeError):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be written has nowhere to go
+        sys.exit(BROKEN_PIPE)

@@ -372,3 +372,18 @@ def test_a_recipe_that_cannot_be_made_costs_no_other_its_file(warm: Edgebench, t
     alone = warm("compress", path, "--recipe", "dust")
     assert alone.returncode == 2, "nothing could be made"
     assert alone.stderr.startswith("Error: ")
+
+
+@pytest.mark.parametrize(
+    "command", [("--help",), ("backends",), ("inspect", "tiny.onnx"), ("inspect", "tiny.onnx", "--json")]
+)
+def test_a_reader_that_leaves_ends_the_command_quietly(
+    environment: dict[str, str], tiny_onnx: Path, command: tuple[str, ...]
+) -> None:
+    """As `edgebench ... | true`: the status is a program's that SIGPIPE ended, whoever prints (click or rich)."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    argv = [sys.executable, "-m", "edgebench", *command]
+    done = subprocess.run(argv, stdout=writing, stderr=subprocess.PIPE, cwd=tiny_onnx.parent, env=environment)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
