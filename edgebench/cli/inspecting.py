@@ -11,6 +11,7 @@ import click
 
 from edgebench.cli.app import cli
 from edgebench.cli.screen import console, count, progress_bars, say, table
+from edgebench.errors import ModelError
 
 INSPECT_EXAMPLES = """
 \b
@@ -39,6 +40,11 @@ def inspect(file: str, shapes: Sequence[str], as_json: bool) -> None:
     from edgebench.inspect import summary
 
     path = Path(file)
+    if ready.is_entry(file) and not path.exists():
+        raise ModelError(
+            f"{file} is a network in python, and inspect looks into files.",
+            f"Make a file of it: edgebench convert {file} --to onnxruntime --shape NAME=1xAxB, then inspect that file.",
+        )
     ready.check_there(path)
     found = summary.summary(path, ready.format_of(path), shapes_of(shapes))
     if as_json:

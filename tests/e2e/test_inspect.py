@@ -137,3 +137,10 @@ def test_bad_files_are_two_sentences(warm: Callable[..., Any], tmp_path: Path, n
     assert done.returncode == 2
     assert done.stderr.startswith("Error: ")
     assert done.stderr.count("\n") == 2
+
+
+def test_a_network_in_python_is_told_how_a_file_is_made_of_it(warm: Callable[..., Any]) -> None:
+    done = warm("inspect", "nets:cnn")
+    assert done.returncode == 2
+    assert "network in python" in done.stderr
+    assert "edgebench convert nets:cnn --to onnxruntime" in done.stderr
