@@ -22,8 +22,17 @@ NOT_IN_TENSORRT = {
     "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength",
     "SoftmaxCrossEntropyLoss", "SplitToSequence", "StringNormalizer", "TfIdfVectorizer", "Unique",
 }  # fmt: skip
+NO_DOUBLE = {
+    "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "Conv", "ConvTranspose", "Cosh", "Det", "Erf",
+    "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "Hardmax", "InstanceNormalization", "LRN", "LpPool", "Mean",
+    "NonZero", "RNN", "Sinh", "Tan",
+}  # fmt: skip
+"""What ONNX Runtime's CPU has no float64 kernel of in any opset. Of Elu, LeakyRelu, PRelu and their like it has none either, but
+puts smaller operators in their place in some opsets."""
 NARROW = 64
 """The greatest weight of 7 bits: two of its products with a u8 fit in 16 bits, as vpmaddubsw adds them."""
+MOST_AXES = 8
+"""nvinfer1::Dims::MAX_DIMS."""
 TYPED_OPSET = 19
 """From here on QuantizeLinear and DequantizeLinear take float16."""
 
@@ -69,6 +78,16 @@ def _strings(facts: Facts) -> Iterator[Finding]:
     made = sorted(v.name for v in facts.graph.output if facts.dtypes.get(v.name) == "string")
     if made:
         yield Finding(text=f"gives text: {some(made)}")
+
+
+def _double(facts: Facts) -> Iterator[Finding]:
+    found = [
+        f"{n.op_type} {n.name or n.output[0]}"
+        for n in facts.graph.node
+        if n.op_type in NO_DOUBLE and n.input and facts.dtypes.get(n.input[0]) == "float64"
+    ]
+    if found:
+        yield Finding(text=f"no kernels for float64: {some(found)}")
 
 
 def _signed_activations(facts: Facts) -> Iterator[Finding]:
@@ -186,11 +205,18 @@ def _typed(facts: Facts) -> Iterator[Finding]:
         yield Finding(text="layers in float64, which it does not have")
 
 
+def _many_axes(facts: Facts) -> Iterator[Finding]:
+    found = sorted(name for name, shape in facts.shapes.items() if shape and len(shape) > MOST_AXES)
+    if found:
+        yield Finding(text=f"tensors of more than {MOST_AXES} axes: {some(found)}")
+
+
 def _free_axes(facts: Facts) -> Iterator[Finding]:
     free = [
         v.name
         for v in facts.graph.input
-        if v.name not in facts.stored and any(not d.dim_value for d in v.type.tensor_type.shape.dim)
+        if v.name not in facts.stored
+        and any(not d.HasField("dim_value") or d.dim_value < 0 for d in v.type.tensor_type.shape.dim)
     ]
     if free:
         yield Finding(text=f"free axes need an optimization profile, or a fixed shape: {some(free)}", fatal=False)
@@ -198,6 +224,7 @@ def _free_axes(facts: Facts) -> Iterator[Finding]:
 
 X86 = (
     _onnxruntime_foreign,
+    _double,
     _signed_activations,
     _full_weights,
     _channel_activations,
@@ -206,11 +233,11 @@ X86 = (
 )
 RULES: Mapping[str, tuple[Rule, ...]] = {
     "onnxruntime on x86": X86,
-    "onnxruntime on arm64": (_onnxruntime_foreign, _channel_activations, _dynamic_is_slow),
+    "onnxruntime on arm64": (_onnxruntime_foreign, _double, _channel_activations, _dynamic_is_slow),
     "openvino": (_foreign, _strings, _qoperator, _openvino_dynamic, _clip_between),
     "tensorrt": (
         _foreign, _strings, _tensorrt_operators, _unsigned, _int32_dequantizer, _zero_points, _wide_activations,
-        _scales, _typed, _free_axes,
+        _scales, _typed, _many_axes, _free_axes,
     ),
 }  # fmt: skip
 """The rules of each target that opens ONNX files. A target is a backend, or one on a kind of processor."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from edgebench.inspect.graph import Tensor
+
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 INT8 = 3
 """onnx.TensorProto.INT8."""
@@ -31,10 +33,11 @@ class Pair:
 class Facts:
     """What the rules ask of a graph; everything is looked up once."""
 
-    def __init__(self, model: Any, dtypes: Mapping[str, str]) -> None:
+    def __init__(self, model: Any, tensors: Mapping[str, Tensor]) -> None:
         self.graph = model.graph
         self.opset = max((e.version for e in model.opset_import if e.domain in OWN_DOMAINS), default=0)
-        self.dtypes = dtypes
+        self.dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
+        self.shapes = {name: tensor.shape for name, tensor in tensors.items()}
         self.stored = {w.name: w for w in model.graph.initializer}
         for node in model.graph.node:
             for attribute in node.attribute:

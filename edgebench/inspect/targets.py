@@ -64,8 +64,7 @@ def _rated(name: str, network: Network, facts: Facts | None) -> Target:
 def _facts(network: Network) -> Facts:
     from edgebench.inspect import onnx_file
 
-    dtypes = {name: tensor.dtype for name, tensor in network.tensors.items()}
-    return Facts(onnx_file.load(network.path), dtypes)
+    return Facts(onnx_file.load(network.path), network.tensors)
 
 
 def _listed(formats: Sequence[str] | frozenset[str]) -> str:

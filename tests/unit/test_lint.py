@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgebench.inspect import lint, look, onnx_file, targets
+from edgebench.inspect.graph import Tensor
 from edgebench.inspect.qdq import Facts
 
 
@@ -36,7 +37,7 @@ def model(
 
 def said(path: Path, target: str, *, fatal: bool = True) -> str:
     network = look(path, "onnx")
-    facts = Facts(onnx_file.load(path), {name: t.dtype for name, t in network.tensors.items()})
+    facts = Facts(onnx_file.load(path), network.tensors)
     return "; ".join(f.text for f in lint.check(facts, target) if f.fatal == fatal)
 
 
@@ -164,7 +165,9 @@ def test_layers_of_two_float_types_are_not_typed(tmp_path: Path) -> None:
     whole = model(tmp_path, nodes, {"w": np.ones((4, 3), np.float16)})
     assert said(whole, "tensorrt") == ""
     assert "cast" in said(whole, "onnxruntime on x86", fatal=False)
-    facts = Facts(onnx_file.load(whole), {"h": "float16", "w": "float32"})
+    facts = Facts(
+        onnx_file.load(whole), {k: Tensor(dtype=v, shape=None) for k, v in (("h", "float16"), ("w", "float32"))}
+    )
     assert any("typed" in f.text for f in lint.check(facts, "tensorrt"))
 
 
@@ -213,3 +216,58 @@ def test_text_at_either_end_is_not_legal_where_only_numbers_are_taken(tmp_path: 
     )
     for target in ("openvino", "tensorrt"):
         assert "gives text: y" in said(tmp_path / "m.onnx", target)
+
+
+def of_double(path: Path, op: str, *weights: Any, **attributes: Any) -> Path:
+    names = [f"w{i}" for i in range(len(weights))]
+    nodes = [
+        helper.make_node("Cast", ["x"], ["h"], to=TensorProto.DOUBLE),
+        helper.make_node(op, ["h", *names], ["m"], name="layer", **attributes),
+        helper.make_node("Cast", ["m"], ["y"], to=TensorProto.FLOAT),
+    ]
+    return model(path, nodes, dict(zip(names, weights, strict=True)), [1, 2, 4, 4], opset=17)
+
+
+@pytest.mark.parametrize(
+    ("op", "weights", "attributes"),
+    [
+        ("Conv", [np.ones((3, 2, 3, 3))], {}),
+        ("ConvTranspose", [np.ones((2, 3, 3, 3))], {}),
+        ("AveragePool", [], {"kernel_shape": [2, 2]}),
+        ("GlobalAveragePool", [], {}),
+        ("InstanceNormalization", [np.ones(2), np.ones(2)], {}),
+        ("Erf", [], {}),
+        ("MaxPool", [], {"kernel_shape": [2, 2]}),
+        ("MatMul", [np.ones((4, 3))], {}),
+        ("BatchNormalization", [np.ones(2)] * 4, {}),
+        ("Softmax", [], {}),
+    ],
+)
+def test_double_is_legal_on_onnxruntime_where_it_loads(
+    tmp_path: Path, op: str, weights: list[Any], attributes: dict[str, Any]
+) -> None:
+    path = of_double(tmp_path, op, *weights, **attributes)
+    words = "" if loads(path) else f"no kernels for float64: {op} layer"
+    assert said(path, "onnxruntime on x86") == said(path, "onnxruntime on arm64") == words
+
+
+def loads(path: Path) -> bool:
+    import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
+
+    try:
+        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except NoKernel:
+        return False
+    return True
+
+
+def test_tensorrt_has_eight_axes_at_most(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    assert "more than 8 axes: x, y" in said(model(tmp_path, nodes, {}, [1] * 9), "tensorrt")
+    assert said(model(tmp_path, nodes, {}, [1] * 8), "tensorrt") == ""
+
+
+def test_an_axis_of_zero_is_not_free(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    assert said(model(tmp_path, nodes, {}, [0, 4]), "tensorrt", fatal=False) == ""
