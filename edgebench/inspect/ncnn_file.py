@@ -14,9 +14,10 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgebench.errors import ModelError
 from edgebench.inspect import layers
@@ -56,7 +57,7 @@ def read(path: Path, shapes: Mapping[str, Sequence[int]]) -> Network:
         stored = weights.stat().st_size
         ends = _ends(lines)
         fed = {name: tuple(shapes[name][1:]) if name in shapes else hint for name, hint in ends[0].items()}
-        found = _blobs(param, weights, fed)
+        found, strange = _tried(param, weights, fed, lines)
         size = path.stat().st_size + (weights.stat().st_size if weights.parent == path.parent else 0)
     tensors = {name: Tensor(dtype="float32", shape=(1, *shape)) for name, shape in found.items()}
     for name in (name for line in lines for name in line.outputs):
@@ -68,7 +69,6 @@ def read(path: Path, shapes: Mapping[str, Sequence[int]]) -> Network:
         if count:
             dtype = "int8" if int8 else "float16" if half else "float32"
             tensors[f"weights of {number}"] = Tensor(dtype=dtype, shape=(count,), constant=True, weight=True)
-    notes = () if found else ("Without ncnn (or the shape of an input) neither MACs nor activations can be told.",)
     return Network(
         path=path,
         format="ncnn",
@@ -76,9 +76,18 @@ def read(path: Path, shapes: Mapping[str, Sequence[int]]) -> Network:
         outputs=tuple(_spec(name, found.get(name)) for name in ends[1]),
         tensors=tensors,
         nodes=[_node(line, tensors) for line in lines if line.kind != "Input"],
-        notes=notes,
+        notes=_notes(found, strange),
+        custom=tuple(strange or ()),
         size=size,
     )
+
+
+def _notes(found: Mapping[str, Shape], strange: Sequence[str] | None) -> tuple[str, ...]:
+    if strange is None:
+        return ("Without ncnn neither MACs nor activations can be told, nor whether it knows each of these layers.",)
+    if strange or found:
+        return ()
+    return ("Neither MACs nor activations can be told: an input has no shape, or ncnn does not run the network.",)
 
 
 @contextmanager
@@ -137,21 +146,30 @@ def _ends(lines: Sequence[Layer]) -> tuple[dict[str, Shape | None], list[str]]:
     return fed, [name for line in lines for name in line.outputs if name not in read_by]
 
 
-def _blobs(param: Path, weights: Path, fed: Mapping[str, Shape | None]) -> dict[str, Shape]:
-    """The shape of every blob by one inference; {} where that cannot be had."""
-    if any(shape is None or None in shape for shape in fed.values()):
-        return {}
+def _tried(
+    param: Path, weights: Path, fed: Mapping[str, Shape | None], lines: Sequence[Layer]
+) -> tuple[dict[str, Shape], list[str] | None]:
+    """The shape of every blob by one inference, {} where that cannot be had; the kinds of layers that ncnn does not know.
+
+    These are None where there is no ncnn to ask.
+    """
+    known = {name: None if shape is None or None in shape else shape for name, shape in fed.items()}
+    kinds = sorted({line.kind for line in lines})
     with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder, "shapes.json")
-        asked = [str(param), str(weights), json.dumps(fed), str(answer)]
+        asked = [str(param), str(weights), json.dumps(known), folder, json.dumps(kinds)]
         command = [sys.executable, "-m", "edgebench.inspect.ncnn_shapes", *asked]
-        try:
-            done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL)
-        except subprocess.TimeoutExpired:
-            return {}
-        if done.returncode != 0 or not answer.is_file():
-            return {}
-        return {name: tuple(shape) for name, shape in json.loads(answer.read_text()).items()}
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, capture_output=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL)
+        strange, shapes = (_answer(Path(folder, name)) for name in ("strange.json", "shapes.json"))
+    return {name: tuple(shape) for name, shape in (shapes or {}).items()}, strange
+
+
+def _answer(path: Path) -> Any:
+    """What a child wrote; None where it ended before."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _spec(name: str, shape: Shape | None) -> TensorSpec:

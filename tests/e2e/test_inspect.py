@@ -144,3 +144,14 @@ def test_a_network_in_python_is_told_how_a_file_is_made_of_it(warm: Callable[...
     assert done.returncode == 2
     assert "network in python" in done.stderr
     assert "edgebench convert nets:cnn --to onnxruntime" in done.stderr
+
+
+def test_a_layer_that_ncnn_does_not_know_is_not_legal_there(warm: Callable[..., Any], tmp_path: Path) -> None:
+    pytest.importorskip("ncnn")
+    for kind, legal in (("Frob", False), ("ReLU", True)):
+        path = tmp_path / f"{kind}.param"
+        path.write_text(f"7767517\n2 2\nInput in0 0 1 in0\n{kind} r 1 1 in0 out0\n")
+        path.with_suffix(".bin").write_bytes(b"")
+        found = json.loads(warm("inspect", path, "--json").stdout)
+        assert next(t for t in found["targets"] if t["target"] == "ncnn")["legal"] is legal
+        assert found["custom_operators"] == ([] if legal else ["Frob"])
