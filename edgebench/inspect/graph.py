@@ -80,6 +80,8 @@ class Network:
     size: int = 0
     custom: tuple[str, ...] = ()
     """Operators that are not the format's own."""
+    misfit: str = ""
+    """Why no runtime can load it, though the file is whole: shapes that do not fit each other."""
     ends: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     """The tensors of the inputs and outputs, where these are not called as the inputs and outputs are."""
 

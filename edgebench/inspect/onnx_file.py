@@ -9,7 +9,7 @@ from typing import Any
 
 from edgebench.compress.lowering import onnx_int8
 from edgebench.compress.model_file import check_onnx, external_files
-from edgebench.compress.quiet import quiet
+from edgebench.compress.quiet import first_line, quiet
 from edgebench.errors import MissingRuntime
 from edgebench.inspect import onnx_layers
 from edgebench.inspect.graph import Network, Node, Shape, Tensor
@@ -26,7 +26,7 @@ def read(path: Path, shapes: Mapping[str, Sequence[int]]) -> Network:
     Raises ModelError for a damaged file, MissingRuntime where the package onnx is not installed.
     """
     model = load(path)
-    inputs = check_onnx(path)
+    inputs, misfit = check_onnx(path), _misfit(model)
     outputs = tuple(_spec(value) for value in model.graph.output)
     notes = [] if not shapes else [f"With {name} of {'x'.join(map(str, shape))}." for name, shape in shapes.items()]
     tensors, known = _tensors(_inferred(model, inputs, shapes, notes))
@@ -52,6 +52,7 @@ def read(path: Path, shapes: Mapping[str, Sequence[int]]) -> Network:
         notes=tuple(notes),
         size=sum(p.stat().st_size for p in (path, *external_files(path))),
         custom=tuple(sorted(custom)),
+        misfit=misfit,
     )
 
 
@@ -98,16 +99,42 @@ def _inferred(model: Any, inputs: Sequence[TensorSpec], shapes: Mapping[str, Seq
             if free and size is not None:
                 dim.dim_value = size
     if all(node.domain in OWN_DOMAINS for node in model.graph.node):
-        del model.graph.value_info[:]  # what it says of a free batch would stand in the way
-        for value in model.graph.output:
-            if value.type.tensor_type.shape.dim:
-                value.type.tensor_type.ClearField("shape")
+        _forget(model.graph)  # what it says of a free batch would stand in the way
     try:
         with quiet():
             return onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except Exception:  # a file of more than 2 GB, or an operator whose inference is wrong
         notes.append("ONNX cannot tell the shapes of this graph.")
         return model.graph
+
+
+def _misfit(model: Any) -> str:
+    """What ONNX has against the shapes and types of the operators; "" for nothing.
+
+    What the file itself says of the tensors between is left out: where it is wrong, runtimes warn and go on.
+    """
+    import onnx
+
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    _forget(bare.graph)
+    try:
+        with quiet():
+            onnx.shape_inference.infer_shapes(bare, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        words = first_line(error).replace("[ShapeInferenceError] ", "").replace("[TypeInferenceError] ", "")
+        return f"shapes or types that do not fit: {words.removeprefix('Inference error(s): ').rstrip('.')}"
+    except Exception:  # a file of more than 2 GB
+        pass
+    return ""
+
+
+def _forget(graph: Any) -> None:
+    """Take out what a graph says of the shapes of its tensors, but for the inputs."""
+    del graph.value_info[:]
+    for value in graph.output:
+        if value.type.tensor_type.shape.dim:
+            value.type.tensor_type.ClearField("shape")
 
 
 Sizes = dict[str, tuple[str, Shape | None]]

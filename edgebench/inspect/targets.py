@@ -50,6 +50,8 @@ def _backends() -> dict[str, frozenset[str]]:
 
 
 def _rated(name: str, network: Network, facts: Facts | None) -> Target:
+    if network.misfit:
+        return Target(name=name, legal=False, reasons=(network.misfit,))
     if facts is None:
         reasons = tuple(f"the operator {op} is not the format's own" for op in network.custom)
         return Target(name=name, legal=not reasons, reasons=reasons)

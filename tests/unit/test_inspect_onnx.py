@@ -193,3 +193,24 @@ def test_the_precision_is_that_of_the_numbers(tmp_path: Path, kind: Any, said: s
     network = look(tmp_path / "m.onnx", "onnx")
     assert network.precision() == said
     assert network.made_by == "an unnamed tool, opset 17"
+
+
+def test_shapes_that_do_not_fit_are_legal_nowhere(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Gemm", ["x", "w"], ["y"], name="last")]
+    found = summary.summary(saved(tmp_path / "m.onnx", nodes, {"w": ones(5, 3)}, {"x": [1, 4]}, ["y"]), "onnx")
+    openers = [t for t in found["targets"] if not t["reasons"][0].startswith("opens")]
+    assert len(openers) >= 4
+    for target in openers:
+        assert not target["legal"]
+        assert "Gemm, node name: last" in target["reasons"][0]
+        assert "between 5 and 4" in target["reasons"][0]
+
+
+def test_a_batch_that_the_graph_fixes_and_a_false_hint_are_no_misfit(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Reshape", ["x", "to"], ["r"]), helper.make_node("MatMul", ["r", "w"], ["y"])]
+    weights = {"to": np.array([8, 6]), "w": ones(6, 3)}
+    path = saved(tmp_path / "m.onnx", nodes, weights, {"x": ["N", 6]}, ["y"])
+    model = onnx.load(path)
+    model.graph.value_info.append(helper.make_tensor_value_info("r", TensorProto.FLOAT, [9, 9]))
+    onnx.save(model, str(path))
+    assert look(path, "onnx").misfit == ""
