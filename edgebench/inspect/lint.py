@@ -61,6 +61,10 @@ def some(names: list[str], limit: int = 3) -> str:
     return ", ".join(names[:limit]) + more
 
 
+def _many(names: list[str], one: str, more: str) -> str:
+    return f"{len(names)} {one if len(names) == 1 else more}"
+
+
 def _foreign(facts: Facts, allowed: str = "") -> Iterator[Finding]:
     strange = [name for name in facts.foreign if not allowed or not name.startswith(allowed)]
     if strange:
@@ -94,7 +98,8 @@ def _signed_activations(facts: Facts) -> Iterator[Finding]:
     signed = sorted({p.name for p in facts.activations if p.dtype == "int8"})
     if signed:
         yield Finding(
-            text=f"{len(signed)} activation quantizers are signed (int8): x86 kernels fuse unsigned ones only",
+            text=f"{_many(signed, 'activation quantizer is', 'activation quantizers are')} signed (int8):"
+            " x86 kernels fuse unsigned ones only",
             fatal=False,
             slow=True,
         )
@@ -111,8 +116,8 @@ def _full_weights(facts: Facts) -> Iterator[Finding]:
     full = [name for name in facts.int8_weights if abs(facts.value(name).astype(int)).max(initial=0) > NARROW]
     if unsigned and full:
         yield Finding(
-            text=f"{len(full)} weights fill 8 bits: right on a processor with VNNI; without, its kernels overflow"
-            " (make the file with weight_bits = 7)",
+            text=f"{_many(full, 'weight fills', 'weights fill')} 8 bits: right on a processor with VNNI;"
+            " without, its kernels overflow (make the file with weight_bits = 7)",
             fatal=False,
         )
 
@@ -164,13 +169,15 @@ def _tensorrt_operators(facts: Facts) -> Iterator[Finding]:
 def _unsigned(facts: Facts) -> Iterator[Finding]:
     found = [p.name for p in facts.pairs if p.dtype == "uint8"]
     if found:
-        yield Finding(text=f"{len(found)} quantizers are uint8, and it takes int8 only: {some(found)}")
+        yield Finding(
+            text=f"{_many(found, 'quantizer is', 'quantizers are')} uint8, and it takes int8 only: {some(found)}"
+        )
 
 
 def _int32_dequantizer(facts: Facts) -> Iterator[Finding]:
     found = [p.name for p in facts.pairs if p.dtype == "int32" and p.op == "DequantizeLinear"]
     if found:
-        yield Finding(text=f"{len(found)} biases are int32, and it takes float ones: {some(found)}")
+        yield Finding(text=f"{_many(found, 'bias is', 'biases are')} int32, and it takes float ones: {some(found)}")
 
 
 def _zero_points(facts: Facts) -> Iterator[Finding]:

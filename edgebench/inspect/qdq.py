@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 from edgebench.inspect.graph import Tensor
@@ -17,7 +18,7 @@ OWN_DOMAINS = ("", "ai.onnx")
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """One QuantizeLinear or DequantizeLinear as a linter sees it. `constant`: it dequantizes stored numbers."""
+    """A quantizer and its dequantizer, or one that is alone. `constant`: it dequantizes stored numbers."""
 
     op: str
     name: str
@@ -60,7 +61,25 @@ class Facts:
 
     @cached_property
     def pairs(self) -> list[Pair]:
-        return [self._pair(n) for n in self.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
+        """A dequantizer is told with its quantizer, unless its numbers are others."""
+        return [
+            self._pair(n)
+            for n in self.graph.node
+            if n.op_type == "QuantizeLinear" or (n.op_type == "DequantizeLinear" and not self._told(n))
+        ]
+
+    def _told(self, node: Any) -> bool:
+        maker = self.makers.get(node.input[0])
+        if maker is None or maker.op_type != "QuantizeLinear":
+            return False
+        return all(
+            one == other or self._same(one, other)
+            for one, other in zip_longest(node.input[1:], maker.input[1:], fillvalue="")
+        )
+
+    def _same(self, one: str, other: str) -> bool:
+        first, second = self.value(one), self.value(other)
+        return first is not None and second is not None and first.tolist() == second.tolist()
 
     def _pair(self, node: Any) -> Pair:
         quantized = node.input[0] if node.op_type == "DequantizeLinear" else node.output[0]

@@ -73,11 +73,11 @@ def test_symmetric_int8_is_legal_for_tensorrt(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"dtype": np.uint8, "zero": 128}, "2 quantizers are uint8"),
+        ({"dtype": np.uint8, "zero": 128}, "1 quantizer is uint8"),
         ({"zero": 3}, "zero points other than 0"),
         ({"scale": [0.1, 0.2, 0.3, 0.4]}, "one scale a tensor: in_q"),
         ({"scale": 0.0}, "scales must be above 0"),
-        ({"bias": True}, "1 biases are int32"),
+        ({"bias": True}, "1 bias is int32"),
     ],
 )
 def test_what_tensorrt_does_not_take(tmp_path: Path, change: dict[str, Any], words: str) -> None:
@@ -107,7 +107,7 @@ def test_dynamic_int8_is_not_for_tensorrt_and_slow_on_x86(tmp_path: Path) -> Non
 
 def test_signed_activations_are_slow_on_x86_alone(tmp_path: Path) -> None:
     signed, unsigned = quantized(tmp_path), tmp_path / "unsigned"
-    assert "2 activation quantizers are signed" in said(signed, "onnxruntime on x86", fatal=False)
+    assert "1 activation quantizer is signed" in said(signed, "onnxruntime on x86", fatal=False)
     assert said(signed, "onnxruntime on arm64", fatal=False) == ""
     unsigned.mkdir()
     assert said(quantized(unsigned, np.uint8, 128), "onnxruntime on x86", fatal=False) == ""
@@ -116,7 +116,7 @@ def test_signed_activations_are_slow_on_x86_alone(tmp_path: Path) -> None:
 def test_weights_of_eight_bits_need_vnni_where_activations_are_unsigned(tmp_path: Path) -> None:
     for most, full in ((64, False), (-65, True), (127, True), (-128, True)):
         path = quantized(tmp_path, np.uint8, 128, most=most)
-        assert ("1 weights fill 8 bits" in said(path, "onnxruntime on x86", fatal=False)) == full
+        assert ("1 weight fills 8 bits" in said(path, "onnxruntime on x86", fatal=False)) == full
     assert said(path, "onnxruntime on arm64", fatal=False) == ""
     assert "8 bits" not in said(quantized(tmp_path, most=127), "onnxruntime on x86", fatal=False)
 
@@ -271,3 +271,16 @@ def test_tensorrt_has_eight_axes_at_most(tmp_path: Path) -> None:
 def test_an_axis_of_zero_is_not_free(tmp_path: Path) -> None:
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
     assert said(model(tmp_path, nodes, {}, [0, 4]), "tensorrt", fatal=False) == ""
+
+
+def test_a_dequantizer_of_other_numbers_is_one_of_its_own(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], name="in_q"),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["same"], name="same"),
+        helper.make_node("DequantizeLinear", ["q", "t", "z"], ["other"], name="other"),
+        helper.make_node("Add", ["same", "other"], ["y"]),
+    ]
+    weights = {"s": np.float32(0.1), "t": np.float32(0.2), "z": np.uint8(3)}
+    assert "2 quantizers are uint8, and it takes int8 only: in_q, other" in said(
+        model(tmp_path, nodes, weights), "tensorrt"
+    )
