@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from edgebench.compress.lowering import onnx_int8
 from edgebench.compress.model_file import check_onnx, external_files
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.errors import MissingRuntime
-from edgebench.inspect import onnx_layers
+from edgebench.inspect import onnx_layers, onnx_standins
 from edgebench.inspect.graph import Network, Node, Shape, Tensor
 from edgebench.schema import TensorSpec
 
@@ -34,6 +35,9 @@ def read(path: Path, shapes: Mapping[str, Sequence[int]]) -> Network:
     nodes, inner = _nodes(model.graph, tensors, known)
     if inner:
         notes.append("It has inner graphs (If, Loop, Scan): each of their operators is counted once.")
+    folded = _folded(model.graph, known)
+    if folded:
+        notes.append(f"Folded on loading, and not among the operators: {folded}.")
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     custom = {
         f"{node.domain}.{node.op_type}"
@@ -98,14 +102,23 @@ def _inferred(model: Any, inputs: Sequence[TensorSpec], shapes: Mapping[str, Seq
             size = given[axis] if given and len(given) == len(dims) else 1 if free and axis == 0 else None
             if free and size is not None:
                 dim.dim_value = size
-    if all(node.domain in OWN_DOMAINS for node in model.graph.node):
-        _forget(model.graph)  # what it says of a free batch would stand in the way
+    graph = model.graph
+    nodes = [*graph.node]
+    standins = [onnx_standins.standard(node) for node in nodes]
+    if all(node.domain in OWN_DOMAINS for node in standins):
+        _forget(graph)  # what it says of a free batch would stand in the way
+        del graph.node[:]
+        graph.node.extend(standins)
     try:
         with quiet():
-            return onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+            found = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except Exception:  # a file of more than 2 GB, or an operator whose inference is wrong
         notes.append("ONNX cannot tell the shapes of this graph.")
-        return model.graph
+        found = graph
+    for each in {id(found): found, id(graph): graph}.values():
+        del each.node[:]
+        each.node.extend(nodes)
+    return found
 
 
 def _misfit(model: Any) -> str:
@@ -210,6 +223,13 @@ def _nodes(graph: Any, tensors: Mapping[str, Tensor], origin: Mapping[str, str])
             inner = True
             found += _nodes(part, tensors, {w.name: w.name for w in part.initializer})[0]
     return found, inner
+
+
+def _folded(graph: Any, origin: Mapping[str, str]) -> str:
+    """The operators on constants, with their numbers; Constant itself computes nothing."""
+    runs = (node for node in graph.node if node.op_type != "Constant")
+    counted = Counter(node.op_type for node in runs if node.output and all(n in origin for n in node.output if n))
+    return ", ".join(f"{name} {number}" for name, number in sorted(counted.items()))
 
 
 def _node(node: Any, tensors: Mapping[str, Tensor], made_by: Mapping[str, Any]) -> Node:

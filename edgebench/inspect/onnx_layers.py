@@ -100,13 +100,15 @@ def weights(graph: Any, origin: Mapping[str, str], sizes: Mapping[str, tuple[str
             if root is None or place in _NOT_WEIGHTS.get(node.op_type, ()):
                 continue
             dtype, shape = sizes.get(root, ("", None))
-            whole = node.op_type in INTEGER and place == DATA_AND_WEIGHT[node.op_type][1]
+            whole = node.op_type in INTEGER and place in (DATA_AND_WEIGHT[node.op_type][1], _BIAS.get(node.op_type))
             stored = dtype if root == name else sizes.get(name, ("", None))[0]
             if shape and (whole or "float" in stored or (root != name and not stored)):
                 found.add(root)
     return found
 
 
+_BIAS = {"QLinearConv": 8, "QGemm": 6}
+"""Where the int32 bias of each is."""
 _NOT_WEIGHTS: dict[str, tuple[int, ...]] = {
     "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2), "Clip": (1, 2), "Pad": (2,), "Resize": (1, 2), "Upsample": (1,),
     "QLinearConv": (1, 2, 4, 5, 6, 7), "QLinearMatMul": (1, 2, 4, 5, 6, 7), "QGemm": (1, 2, 4, 5, 7, 8), "Range": (0, 1, 2),

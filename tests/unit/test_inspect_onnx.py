@@ -119,6 +119,8 @@ def test_int8_coverage_wants_both_operands(tmp_path: Path) -> None:
     assert network.layers() == (1, 2)
     assert network.parameters() == 36
     assert network.weights() == {"int8": 36}
+    assert network.ops()["DequantizeLinear"] == 1
+    assert "Folded on loading, and not among the operators: DequantizeLinear 1." in network.notes
 
 
 def test_operators_of_another_domain_are_named(tmp_path: Path) -> None:
@@ -214,3 +216,29 @@ def test_a_batch_that_the_graph_fixes_and_a_false_hint_are_no_misfit(tmp_path: P
     model.graph.value_info.append(helper.make_tensor_value_info("r", TensorProto.FLOAT, [9, 9]))
     onnx.save(model, str(path))
     assert look(path, "onnx").misfit == ""
+
+
+def test_quantized_operators_have_their_arithmetic_and_their_biases(tmp_path: Path) -> None:
+    q, own = ["s", "z"], {"domain": "com.microsoft"}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", *q], ["xq"]),
+        helper.make_node("QLinearConv", ["xq", *q, "w", *q, *q, "b"], ["c"]),
+        helper.make_node("QLinearGlobalAveragePool", ["c", *q, *q], ["p"], channels_last=0, **own),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("QGemm", ["f", *q, "g", *q, "h", *q], ["o"], transB=1, **own),
+        helper.make_node("DequantizeLinear", ["o", *q], ["y"]),
+    ]
+    weights = {
+        "s": np.float32(0.1),
+        "z": np.int8(0),
+        "w": np.ones((4, 3, 3, 3), np.int8),
+        "b": np.ones(4, np.int32),
+        "g": np.ones((5, 4), np.int8),
+        "h": np.ones(5, np.int32),
+    }
+    network = look(saved(tmp_path / "m.onnx", nodes, weights, {"x": ["N", 3, 8, 8]}, ["y"]), "onnx")
+    assert network.parameters() == 4 * 27 + 4 + 20 + 5
+    assert network.macs() == 4 * 36 * 27 + 20
+    assert network.peak() is not None
+    assert network.activations() == {"int8": 5, "float32": 2}
+    assert "com.microsoft.QGemm" in network.ops()
