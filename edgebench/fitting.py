@@ -22,7 +22,7 @@ MOST_BYTES = 1 << 34
 def check_inputs(path: Path, specs: Sequence[TensorSpec], batches: Sequence[int]) -> None:
     """Raise ModelError for inputs that cannot be fed at all, or not in these batches."""
     for spec in specs:
-        if spec.dtype in ("object", "str"):
+        if spec.dtype in ("object", "str", "string"):
             raise ModelError(
                 f'Input "{spec.name}" of {path.name} takes text, and only numbers can be fed here.',
                 "Export the network without the step that reads text: from the numbers that step makes.",

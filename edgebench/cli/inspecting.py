@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from edgebench.cli.app import cli
-from edgebench.cli.screen import console, count, progress_bars, say, table
+from edgebench.cli.screen import console, count, note, progress_bars, say, table
 from edgebench.errors import ModelError
 
 INSPECT_EXAMPLES = """
@@ -35,9 +35,10 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="For a script.")
 def inspect(file: str, shapes: Sequence[str], as_json: bool) -> None:
     """Look into a model file: inputs, operators, arithmetic, and for which targets it is legal."""
-    from edgebench import ready
+    from edgebench import fitting, ready
     from edgebench.asked import shapes_of
     from edgebench.inspect import summary
+    from edgebench.schema import TensorSpec
 
     path = Path(file)
     if ready.is_entry(file) and not path.exists():
@@ -47,6 +48,11 @@ def inspect(file: str, shapes: Sequence[str], as_json: bool) -> None:
         )
     ready.check_there(path)
     found = summary.summary(path, ready.format_of(path), shapes_of(shapes))
+    specs = [TensorSpec(name=s["name"], dtype=s["dtype"], shape=tuple(s["shape"])) for s in found["inputs"]]
+    try:
+        fitting.check_inputs(path, specs, ())
+    except ModelError as error:
+        found["notes"].append(f"bench does not feed it: {error.problem}")
     if as_json:
         say(json.dumps(found, indent=1))
     else:
@@ -71,8 +77,19 @@ def _show(found: Mapping[str, Any]) -> None:
         [
             [t["target"], "yes" if t["legal"] else "no", escape(plain("; ".join(t["reasons"])))]
             for t in found["targets"]
+            if not t["other_format"]
         ],
     )
+    others = [t["target"] for t in found["targets"] if t["other_format"]]
+    if others:
+        how = (
+            f"{found['file']} --to RUNTIME" if found["format"] == "onnx" else "MODEL --to RUNTIME, from .onnx or python"
+        )
+        say()
+        note(f"Of another format: {', '.join(others)}.", f"Make the file with: edgebench convert {how}")
+
+
+_LAYER, _LAYERS = "convolution, matrix product or recurrent layer", "convolutions, matrix products and recurrent layers"
 
 
 def _lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -86,13 +103,13 @@ def _lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     for kind in ("inputs", "outputs"):
         rows += [(kind.removesuffix("s"), _tensor(spec)) for spec in found[kind]]
     rows += [
-        ("layers", f"{layers} convolutions, matrix products and recurrent layers{share}"),
+        ("layers", f"{layers} {_LAYER if layers == 1 else _LAYERS}{share}"),
         ("MACs", f"{count(found['macs'])} a call, at batch {found['batch']}"),
         ("parameters", f"{count(found['parameters'])}{_weights(found['weights'])}"),
-        ("activations", f"{arena} alive at once at most, estimated; {_counted(found['activations']) or '–'}"),
+        ("activations", f"{arena} alive at once at most, estimated; tensors: {_counted(found['activations']) or '–'}"),
         ("operators", _counted(found["operators"])),
     ]
-    return rows + [("note", note) for note in found["notes"]]
+    return rows + [("note", said) for said in found["notes"]]
 
 
 def _memory(size: int) -> str:
@@ -104,9 +121,13 @@ def _memory(size: int) -> str:
 
 
 def _tensor(spec: Mapping[str, Any]) -> str:
-    shape = " x ".join("N" if size is None and axis == 0 else "?" if size is None else str(size)
-                       for axis, size in enumerate(spec["shape"]))  # fmt: skip
-    return f"{spec['name']}: {spec['dtype']} {shape or 'a single number'}"
+    names = spec.get("axes") or [""] * len(spec["shape"])
+    shape = " x ".join(
+        str(size) if size is not None else name or ("?" if axis else "N")
+        for axis, (size, name) in enumerate(zip(spec["shape"], names, strict=True))
+    )
+    taken = f", taken as {' x '.join(map(str, spec['taken_as']))}" if "taken_as" in spec else ""
+    return f"{spec['name']}: {spec['dtype']} {shape or 'a single number'}{taken}"
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgebench.errors import ModelError
@@ -80,6 +80,8 @@ class Network:
     size: int = 0
     custom: tuple[str, ...] = ()
     """Operators that are not the format's own."""
+    axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The names of the axes of an input or output that has any; "" for an axis without."""
     misfit: str = ""
     """Why no runtime can load it, though the file is whole: shapes that do not fit each other."""
     ends: tuple[tuple[str, ...], tuple[str, ...]] | None = None

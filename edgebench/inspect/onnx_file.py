@@ -29,7 +29,11 @@ def read(path: Path, shapes: Mapping[str, Sequence[int]]) -> Network:
     model = load(path)
     inputs, misfit = check_onnx(path), _misfit(model)
     outputs = tuple(_spec(value) for value in model.graph.output)
-    notes = [] if not shapes else [f"With {name} of {'x'.join(map(str, shape))}." for name, shape in shapes.items()]
+    notes: list[str] = []
+    axes = {
+        v.name: tuple(d.dim_param for d in v.type.tensor_type.shape.dim)
+        for v in (*model.graph.input, *model.graph.output)
+    }
     tensors, known = _tensors(_inferred(model, inputs, shapes, notes))
     tensors = _with_batch(tensors, inputs, notes)
     nodes, inner = _nodes(model.graph, tensors, known)
@@ -57,6 +61,7 @@ def read(path: Path, shapes: Mapping[str, Sequence[int]]) -> Network:
         size=sum(p.stat().st_size for p in (path, *external_files(path))),
         custom=tuple(sorted(custom)),
         misfit=misfit,
+        axes={name: names for name, names in axes.items() if any(names)},
     )
 
 

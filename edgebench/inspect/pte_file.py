@@ -92,7 +92,13 @@ def _network(path: Path, content: bytes) -> Network:
             tensors |= _once(found, counted)
             nodes += found.nodes
             inner = max(inner, arena(found.nodes, found.inside(), (), ()) or 0)
-    notes = [f"{len(delegates)} parts are delegated: {', '.join(dict.fromkeys(ids))}."] if delegates else []
+    notes = (
+        [
+            f"{len(delegates)} part{' is' if len(delegates) == 1 else 's are'} delegated: {', '.join(dict.fromkeys(ids))}."
+        ]
+        if delegates
+        else []
+    )
     notes.append(f"The activations are what the file plans{' and the greatest delegate' if inner else ''}.")
     return Network(
         path=path,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgebench import layouts
 from edgebench.errors import PlanError, did_you_mean
 from edgebench.inspect import look, targets
 from edgebench.inspect.graph import Network
@@ -26,8 +27,8 @@ def summary(path: Path, form: str, shapes: Mapping[str, Sequence[int]] | None = 
         "size": network.size,
         "made_by": network.made_by,
         "precision": network.precision(),
-        "inputs": [_spec(spec) for spec in network.inputs],
-        "outputs": [_spec(spec) for spec in network.outputs],
+        "inputs": [_spec(spec, network) | _taken(spec, shapes or {}) for spec in network.inputs],
+        "outputs": [_spec(spec, network) for spec in network.outputs],
         "batch": batch(network, shapes or {}),
         "operators": network.ops(),
         "layers": layers,
@@ -40,7 +41,7 @@ def summary(path: Path, form: str, shapes: Mapping[str, Sequence[int]] | None = 
         "activation_arena": network.peak(),
         "custom_operators": list(network.custom),
         "targets": targets.as_json(targets.judge(network)),
-        "notes": list(network.notes),
+        "notes": [*network.notes, *_hint(network, shapes or {})],
     }
 
 
@@ -60,8 +61,24 @@ def _check_shapes(network: Network, shapes: Mapping[str, Sequence[int]]) -> None
             )
 
 
-def _spec(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape)}
+def _spec(spec: TensorSpec, network: Network) -> dict[str, Any]:
+    dtype = "string" if spec.dtype == "object" else spec.dtype  # numpy's name of text
+    names = network.axes.get(spec.name)
+    named = {"axes": list(names)} if names and len(names) == len(spec.shape) else {}
+    return {"name": spec.name, "dtype": dtype, "shape": list(spec.shape), **named}
+
+
+def _taken(spec: TensorSpec, shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    return {"taken_as": list(shapes[spec.name])} if spec.name in shapes else {}
+
+
+def _hint(network: Network, shapes: Mapping[str, Sequence[int]]) -> list[str]:
+    """What to give where free axes beside the batch leave the arithmetic open."""
+    free = [s for s in network.inputs if None in s.shape[1:] and s.name not in shapes]
+    if not free or network.format not in SHAPED or None not in (network.macs(), network.peak()):
+        return []
+    asked = " ".join(f"--shape {layouts.typed(spec.name, spec.shape)}" for spec in free)
+    return [f"Free axes leave MACs or activations open. Give their sizes, as in: {asked}"]
 
 
 def batch(network: Network, shapes: Mapping[str, Sequence[int]]) -> int:

@@ -23,6 +23,8 @@ class Target:
     name: str
     legal: bool
     reasons: tuple[str, ...] = ()
+    other_format: bool = False
+    """It opens files of other formats only."""
 
 
 def judge(network: Network) -> tuple[Target, ...]:
@@ -32,7 +34,9 @@ def judge(network: Network) -> tuple[Target, ...]:
     found: list[Target] = []
     for backend, formats in sorted(opens.items()):
         if network.format not in formats:
-            found.append(Target(name=backend, legal=False, reasons=(f"opens {_listed(formats)} only",)))
+            found.append(
+                Target(name=backend, legal=False, reasons=(f"opens {_listed(formats)} only",), other_format=True)
+            )
             continue
         places = [name for name in lint.RULES if name.split()[0] == backend] or [backend]
         found += [_rated(name, network, facts) for name in places]
@@ -74,4 +78,7 @@ def _listed(formats: Sequence[str] | frozenset[str]) -> str:
 
 
 def as_json(targets: Sequence[Target]) -> list[dict[str, Any]]:
-    return [{"target": t.name, "legal": t.legal, "reasons": list(t.reasons)} for t in targets]
+    return [
+        {"target": t.name, "legal": t.legal, "reasons": list(t.reasons), "other_format": t.other_format}
+        for t in targets
+    ]

@@ -17,6 +17,8 @@ from edgebench.schema import TensorSpec
 
 IDENTIFIER = slice(4, 8)
 VIEWS = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "QUANTIZE", "DEQUANTIZE"}
+MLIR, CONVERTER = b"MLIR Converted", "the MLIR converter of TensorFlow"
+"""What the converter writes of itself, and who that is."""
 FIX = "Give a whole .tflite file: convert or copy it again."
 
 
@@ -49,7 +51,9 @@ def _network(path: Path, model: Any) -> Network:
         tensors=tensors,
         nodes=nodes,
         ends=(tuple(str(i) for i in graph.inputs), tuple(str(i) for i in graph.outputs)),
-        made_by=(model.description or b"").decode(errors="replace").strip("\0. "),
+        made_by=CONVERTER
+        if MLIR in (said := model.description or b"")
+        else said.decode(errors="replace").strip("\0. "),
         notes=notes,
         size=path.stat().st_size,
         custom=tuple(sorted({n.op.removeprefix("CUSTOM ") for n in nodes if n.op.startswith("CUSTOM ")})),

@@ -155,3 +155,38 @@ def test_a_layer_that_ncnn_does_not_know_is_not_legal_there(warm: Callable[..., 
         found = json.loads(warm("inspect", path, "--json").stdout)
         assert next(t for t in found["targets"] if t["target"] == "ncnn")["legal"] is legal
         assert found["custom_operators"] == ([] if legal else ["Frob"])
+
+
+def relu(path: Path, shape: list[Any], kind: int = onnx.TensorProto.FLOAT, op: str = "Relu") -> Path:
+    ends = [onnx.helper.make_tensor_value_info(name, kind, shape) for name in "xy"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node(op, ["x"], ["y"])], "g", ends[:1], ends[1:])
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(made, str(path))
+    return path
+
+
+def test_what_bench_does_not_feed_is_told(warm: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    for made, words in (
+        (relu(path, []), "is a scalar"),
+        (relu(tmp_path / "n.onnx", [0, 4]), "an axis of 0 holds no number"),
+        (relu(tmp_path / "s.onnx", [1, 4], onnx.TensorProto.STRING, "Identity"), "takes text"),
+    ):
+        shown = " ".join(warm("inspect", made).stdout.split())
+        assert "bench does not feed it" in shown
+        assert words in shown
+    assert "x: string 1 x 4" in shown
+    assert "bench does not feed" not in warm("inspect", relu(path, [1, 4])).stdout
+
+
+def test_free_axes_have_their_names_and_what_they_are_taken_as(warm: Callable[..., Any], tmp_path: Path) -> None:
+    path = relu(tmp_path / "m.onnx", ["N", 3, "H", "W"])
+    shown = warm("inspect", path).stdout
+    assert "x: float32 N x 3 x H x W" in shown
+    assert "--shape x=1x3x8x8" in shown
+    assert "tensors: float32 2" in shown
+    assert "opens pte only" not in shown
+    assert "Of another format: executorch" in shown
+    shaped = warm("inspect", path, "--shape", "x=1x3x64x64").stdout
+    assert "N x 3 x H x W, taken as 1 x 3 x 64 x 64" in shaped
+    assert "Free axes" not in shaped
