@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from edgebench import plan as plans
 from edgebench import plugins, ready, store
 from edgebench.backend import Backend
-from edgebench.codec import to_json
+from edgebench.codec import Options, to_json
 from edgebench.environment import cache_folder
-from edgebench.errors import DataError, MissingRuntime, ModelError, PlanError, did_you_mean
+from edgebench.errors import DataError, MissingRuntime, ModelError, PlanError, StoreError, did_you_mean
 from edgebench.making import Progress, quiet
+from edgebench.parts import beside
 from edgebench.report import cards
 from edgebench.schema import Artifact, ModelSpec, Recipe, Step, TensorSpec
 
@@ -40,7 +42,8 @@ def convert(
     """Make the file that `backend` wants from an ONNX file or a network in python, and put it at `out`.
 
     int8 is calibrated on `calibration` (.npz, pictures, "digits" or an entry). Without `out` it is named after the source,
-    the runtime and the precision. Raises EdgebenchError in two sentences, before anything is made where that can be told.
+    the runtime and the precision. Where `out` replaces what was made from another network, the fact `replaced` says so.
+    Raises EdgebenchError in two sentences, before anything is made where that can be told.
     """
     runtime = plugins.backend(backend)
     lowering = _lowering(runtime, precision)
@@ -57,6 +60,13 @@ def convert(
         )
     target = Path(out) if out else Path(_name(spec, inputs, backend, precision, how))
     _check_ending(target, how.format, runtime)
+    _check_not_read(target, source, weights, calibration)
+    replaced = _replaced(target, spec)
+    if replaced and not out:
+        raise StoreError(
+            f"{target} is there already, and it was not made from {source}: {replaced}.",
+            "Name another file with --out, or the same one, if it is to be replaced.",
+        )
     if how.precision == "int8" and not calibration and precision == "int8":
         raise DataError(
             "int8 needs samples to calibrate on, and none were given.", "Give them with --calibration DATA."
@@ -64,7 +74,8 @@ def convert(
     recipe = Recipe(name=precision, steps=(QUANTIZE,) if how.precision == "int8" else ())
     asked = {"model": spec, "recipes": [recipe], "data": calibration or None}
     if inputs and how.precision != "int8":
-        return _put(_lowered(Path(spec.source), lowering), runtime, precision, target, asked)
+        made = _lowered(Path(spec.source), lowering)
+        return _told(_put(made, runtime, precision, target, asked), replaced)
     if inputs:
         from edgebench.compress.lowering import lower_onnx
 
@@ -74,8 +85,8 @@ def convert(
     methods.check_recipe(recipe)
     pipeline.check(spec, data, base=base, recipes=(recipe,))
     cache = cache_folder()
-    made = pipeline.build(spec, recipe, (lowering,), data, base=base, cache=cache, progress=progress)
-    return _put(made.artifacts[lowering], runtime, precision, target, asked)
+    built = pipeline.build(spec, recipe, (lowering,), data, base=base, cache=cache, progress=progress)
+    return _told(_put(built.artifacts[lowering], runtime, precision, target, asked), replaced)
 
 
 def _lowered(path: Path, lowering: str) -> Artifact:
@@ -156,6 +167,36 @@ def _check_ending(target: Path, form: str, backend: Backend) -> None:
         f"{backend.name} is given a .{form} file here, and {target.name} does not end so.",
         f"Name it {target.stem}.{form}.",
     )
+
+
+def _check_not_read(target: Path, source: str, *others: str) -> None:
+    """Refuse to write over what is read: the network, the weights beside it, and what is given with it."""
+    path = Path(source)
+    read = [path, *map(Path, filter(None, others))]
+    if path.is_file():
+        read += beside(path)
+    for file in read:
+        if target.exists() and file.exists() and os.path.samefile(target, file):
+            name = f"{file}" if file == target else f"{target} is {file}, which"
+            raise PlanError(
+                f"{name} is what the file is made from, and would be lost.", "Name another file with --out."
+            )
+
+
+def _replaced(target: Path, spec: ModelSpec) -> str:
+    """What a file that is there already was made from, where that is not this network; "" where nothing is lost."""
+    if not target.exists():
+        return ""
+    try:
+        card = json.loads(target.with_name(target.name + cards.SUFFIX).read_text(encoding="utf-8"))
+        source = str(card["model"]["source"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "it has no card that says where it is from"
+    return "" if source == spec.source else f"its card says {source}"
+
+
+def _told(made: Artifact, replaced: str) -> Artifact:
+    return replace(made, facts=Options({**made.facts, "replaced": replaced})) if replaced else made
 
 
 def _put(artifact: Artifact, backend: Backend, precision: str, target: Path, asked: Mapping[str, Any]) -> Artifact:

@@ -167,6 +167,8 @@ def convert(source: str, backend: str, shapes: Sequence[str], as_json: bool, **a
     if as_json:
         say(json.dumps(to_json(made), indent=1, sort_keys=True))
     else:
+        if "replaced" in made.facts:
+            say(f"{made.path} replaces another file: {made.facts['replaced']}.")
         more = _not_of_the_file(Path(made.path), backend, asked["precision"])
         say(
             f"{made.path}: {made.format}, {text.file_size(made.size)}. Measure it with: edgebench bench {made.path}{more}"

@@ -155,3 +155,38 @@ def test_mistakes_are_two_sentences(
     assert problem in done.stderr
     assert done.stderr.count("\n") == 2
     assert not list(tmp_path.glob("model-*"))
+
+
+def test_what_is_read_is_never_written_over(warm: Callable[..., Any], tiny_onnx: Path, samples: Path) -> None:
+    import onnx
+
+    folder = samples.parent
+    victim, other = folder / "victim.onnx", folder / "other.onnx"
+    onnx.save(onnx.load(tiny_onnx), victim, save_as_external_data=True, location="weights.onnx", size_threshold=0)
+    (folder / "link.onnx").symlink_to(victim)
+    samples.rename(folder / "samples.onnx")  # a name that the ending lets through
+    (folder / "calibration.npz").symlink_to(folder / "samples.onnx")
+    before = {path: path.read_bytes() for path in folder.glob("*.onnx")}
+    asked = ("--to", "onnxruntime", "--precision", "int8", "--calibration", "calibration.npz", "--out")
+    for out in ("victim.onnx", "./victim.onnx", victim, "link.onnx", "weights.onnx", "samples.onnx"):
+        done = warm("convert", "victim.onnx", *asked, out)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 2), out
+        assert "would be lost" in done.stderr
+    assert before == {path: path.read_bytes() for path in folder.glob("*.onnx")}
+    assert warm("convert", "victim.onnx", *asked, other).returncode == 0
+
+
+def test_the_file_of_another_network_is_not_replaced_in_silence(
+    warm: Callable[..., Any], tiny_onnx: Path, tmp_path: Path
+) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "net.onnx").write_bytes(tiny_onnx.read_bytes())
+    for _ in range(2):
+        done = warm("convert", "a/net.onnx", "--to", "openvino")
+        assert (done.returncode, "replaces" in done.stdout) == (0, False), done.stderr
+    done = warm("convert", "b/net.onnx", "--to", "openvino")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 2)
+    assert f"its card says {tmp_path / 'a/net.onnx'}" in done.stderr
+    done = warm("convert", "b/net.onnx", "--to", "openvino", "--out", "net-openvino-fp32.onnx")
+    assert f"replaces another file: its card says {tmp_path / 'a/net.onnx'}." in done.stdout
