@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgebench import plan as plans
 from edgebench import plugins, ready, store
 from edgebench.backend import Backend
-from edgebench.codec import Options, to_json
+from edgebench.codec import Options, digest, to_json
 from edgebench.environment import cache_folder
 from edgebench.errors import DataError, MissingRuntime, ModelError, PlanError, StoreError, did_you_mean
 from edgebench.making import Progress, quiet
@@ -73,13 +74,15 @@ def convert(
         )
     recipe = Recipe(name=precision, steps=(QUANTIZE,) if how.precision == "int8" else ())
     asked = {"model": spec, "recipes": [recipe], "data": calibration or None}
-    if inputs and how.precision != "int8":
-        made = _lowered(Path(spec.source), lowering)
-        return _told(_put(made, runtime, precision, target, asked), replaced)
-    if inputs:
+    int8 = how.precision == "int8"
+    if inputs and int8:
         from edgebench.compress.lowering import lower_onnx
 
         lower_onnx.check_float(Path(spec.source))
+    if inputs and (not int8 or len(inputs) > 1):
+        samples = _samples(Path(spec.source), inputs, calibration) if int8 else {}
+        made = _lowered(Path(spec.source), lowering, samples)
+        return _told(_put(made, runtime, precision, target, asked), replaced)
     base = Path.cwd()
     data = load(*ready.data_source(calibration, shapes or {}, source, option="--calibration"), base)
     methods.check_recipe(recipe)
@@ -89,21 +92,44 @@ def convert(
     return _told(_put(built.artifacts[lowering], runtime, precision, target, asked), replaced)
 
 
-def _lowered(path: Path, lowering: str) -> Artifact:
-    """The file of a lowering that calibrates nothing, whatever the inputs of the ONNX file are."""
-    import numpy as np
+def _samples(path: Path, inputs: Sequence[TensorSpec], calibration: str) -> Mapping[str, Any]:
+    """What an ONNX file of several inputs is calibrated on: the arrays of an .npz, one for each input by its name."""
+    from edgebench import fitting, given, layouts
 
+    if not calibration.endswith(".npz"):
+        names = ", ".join(f'"{spec.name}"' for spec in inputs)
+        raise DataError(
+            f"{path.name} has {len(inputs)} inputs, {names}, and {calibration} are samples of one.",
+            "Give them all as an .npz: numpy.savez with one array for each input, by its name.",
+        )
+    arrays = given.from_npz(Path(calibration), inputs)
+    layouts.check_layout(path, inputs, arrays)
+    fitting.check_numbers(arrays)
+    fitting.check_arrays(path, inputs, arrays)
+    return {spec.name: arrays[f"input:{spec.name}"] for spec in inputs}
+
+
+def _lowered(path: Path, lowering: str, samples: Mapping[str, Any]) -> Artifact:
+    """The file of a lowering, whatever the inputs of the ONNX file are; `samples` are those of int8 by input."""
     from edgebench.compress import cache as kept
     from edgebench.compress.lowering import lower
     from edgebench.compress.model_file import external_files
+    from edgebench.compress.quantization.quantize import Quantize
 
-    how, key = lower.get(lowering), [kept.sha256(part) for part in (path, *external_files(path))]
-    folder = cache_folder() / "files" / kept.key_of(files=key, lowering=lowering)
-    none = np.zeros((0, 1), np.float32)
-    request = lower.Request(model=None, example=None, calibration=none, onnx=lambda: path, quantize=None)
+    how, files = lower.get(lowering), [kept.sha256(part) for part in (path, *external_files(path))]
+    data = digest(
+        [[name, str(a.dtype), a.shape, hashlib.sha256(a.tobytes()).hexdigest()] for name, a in samples.items()]
+    )
+    quantize = Quantize() if samples else None
+    asked = asdict(quantize) if quantize else None
+    folder = cache_folder() / "files" / kept.key_of(files=files, lowering=lowering, quantize=asked, calibration=data)
+    request = lower.Request(model=None, example=None, calibration=samples, onnx=lambda: path, quantize=quantize)
     note = kept.once(folder, lambda part: how.write(request, part / f"model.{how.format}"))
     facts = {**note["facts"], "lowering": lowering}
-    return kept.artifact(folder / f"model.{how.format}", note, format=how.format, parent=key[0], facts=facts)
+    if quantize:
+        count = min(quantize.samples, *map(len, samples.values()))
+        facts |= {"calibration_samples": count, "data_sha256": data}
+    return kept.artifact(folder / f"model.{how.format}", note, format=how.format, parent=files[0], facts=facts)
 
 
 def _lowering(backend: Backend, precision: str) -> str:

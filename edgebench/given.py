@@ -261,8 +261,9 @@ def data_set(file: str) -> DataSet:
     inputs = [name for name in arrays if name.startswith("input:")]
     if len(inputs) > 1:
         raise DataError(
-            f"{file} has {len(inputs)} inputs, and a network in python is fed one here.",
-            "Save one, and labels; or export the network, and measure the file: edgebench bench FILE.onnx --data takes them all.",
+            f"{file} has {len(inputs)} inputs, and the network is fed one here.",
+            "Save one, and labels; a network in python of several inputs is to be exported first (torch.onnx.export):"
+            " bench and convert feed an .onnx file all of them.",
         )
     x = arrays[inputs[0]]
     if len(x) < 2:
@@ -282,7 +283,8 @@ def sample_shape(
     if len(shapes) > 1:
         raise PlanError(
             f"{entry} is given {len(shapes)} shapes, and a network in python is fed one input here.",
-            "Export it with all of its inputs, and measure the file: edgebench bench FILE.onnx feeds any number of them.",
+            "Export it with all of its inputs (torch.onnx.export), and give the .onnx file: bench feeds any number of them, and"
+            " convert makes of it what onnxruntime, openvino and tensorrt want, int8 too.",
         )
     if not shapes or len(next(iter(shapes.values()))) < 2:
         raise PlanError(

@@ -29,7 +29,7 @@ def check_file(path: Path, data: DataSet) -> TensorSpec:
     if len(inputs) > 1:
         raise ModelError(
             f"{path.name} has {len(inputs)} inputs, but a data set has one.",
-            "Use edgebench bench with an .npz of all inputs.",
+            "Use edgebench bench with an .npz of all inputs; edgebench convert makes it int8.",
         )
     spec = inputs[0]
     shape = data.evaluation.inputs.shape

@@ -117,6 +117,84 @@ def test_where_nothing_is_calibrated_inputs_of_every_number_and_type_are_taken(
     assert (tmp_path / json.loads(done.stdout)["path"]).read_bytes() == (tmp_path / "two.onnx").read_bytes()
 
 
+def write_two(path: Path) -> None:
+    """An embedding of `ids`, weighted by `mask`, and a layer."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    rng = np.random.default_rng(0)
+    weights = [
+        numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
+        for name, shape in (("table", (100, 16)), ("w", (16, 4)))
+    ]
+    inputs = [
+        helper.make_tensor_value_info("ids", TensorProto.INT64, ["N", 8]),
+        helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["N", 8, 1]),
+    ]
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["e"]),
+        helper.make_node("Mul", ["e", "mask"], ["m"]),
+        helper.make_node("MatMul", ["m", "w"], ["y"]),
+    ]
+    made = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 8, 4])]
+    graph = helper.make_graph(nodes, "two", inputs, made, weights)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+
+
+def two_samples() -> dict[str, Any]:
+    rng = np.random.default_rng(1)
+    return {"ids": rng.integers(0, 100, (32, 8)), "mask": rng.random((32, 8, 1)).astype(np.float32)}
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "tensorrt"])
+def test_a_file_of_several_inputs_is_calibrated_on_all_of_them_by_name(
+    warm: Callable[..., Any], tmp_path: Path, runtime: str
+) -> None:
+    import onnxruntime
+
+    write_two(tmp_path / "two.onnx")
+    arrays = two_samples()
+    np.savez(tmp_path / "two.npz", **arrays)
+    asked = ("--to", runtime, "--precision", "int8", "--calibration", "two.npz", "--json")
+    done = warm("convert", "two.onnx", *asked)
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert (made["facts"]["calibration_samples"], made["facts"]["int8_layers"]) == (32, 1)
+    before, after = (
+        onnxruntime.InferenceSession(str(tmp_path / name)).run(None, arrays)[0] for name in ("two.onnx", made["path"])
+    )
+    assert 0 < np.abs(after - before).max() < 0.1 * np.abs(before).max()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda arrays: arrays.pop("mask"), 'wants "ids", "mask", and the data has "ids"'),
+        (lambda arrays: arrays.update(ids=arrays["ids"].astype(np.float32)), 'Save it in the type of the network: ids.as'),
+        (lambda arrays: arrays.update(mask=arrays["mask"][:16]), "differ in length"),
+    ],
+)  # fmt: skip
+def test_samples_that_are_not_those_of_several_inputs_are_refused(
+    warm: Callable[..., Any], tmp_path: Path, change: Callable[[dict[str, Any]], Any], problem: str
+) -> None:
+    write_two(tmp_path / "two.onnx")
+    arrays = two_samples()
+    change(arrays)
+    np.savez(tmp_path / "two.npz", **arrays)
+    done = warm("convert", "two.onnx", "--to", "onnxruntime", "--precision", "int8", "--calibration", "two.npz")
+    assert (done.returncode, problem in done.stderr) == (2, True), done.stderr
+
+
+def test_a_network_in_python_of_several_inputs_is_told_what_takes_them(
+    warm: Callable[..., Any], samples: Path, tmp_path: Path
+) -> None:
+    done = warm("convert", "nets:make", "--to", "litert", "--shape", "ids=1x8", "--shape", "mask=1x8")
+    assert (done.returncode, "torch.onnx.export" in done.stderr) == (2, True), done.stderr
+    assert "onnxruntime, openvino and tensorrt" in done.stderr
+    np.savez(tmp_path / "two.npz", **two_samples())
+    done = warm("convert", "nets:make", "--to", "litert", "--precision", "int8", "--calibration", "two.npz")
+    assert (done.returncode, "torch.onnx.export" in done.stderr) == (2, True), done.stderr
+
+
 def test_what_a_network_prints_is_no_part_of_the_answer(warm: Callable[..., Any], tmp_path: Path) -> None:
     talking = NETWORK.replace("return nn.Sequential(", "print('made')\n    return nn.Sequential(Talks(), ")
     talks = "class Talks(nn.Module):\n    def forward(self, x):\n        print('forward')\n        return x\n"

@@ -25,14 +25,21 @@ if TYPE_CHECKING:
 class Request:
     """What a lowering works from. Of `model` and `onnx` it uses one; a network that came as a file has no model.
 
-    `example` is (B, ...), B >= 2; `calibration` (N, ...); `onnx` gives the path of the float ONNX file.
+    `example` is (B, ...), B >= 2; `calibration` (N, ...), or for an ONNX file of several inputs that of each by its name;
+    `onnx` gives the path of the float ONNX file.
     """
 
     model: nn.Module | None
     example: Tensor | None
-    calibration: NDArray[Any]
+    calibration: NDArray[Any] | Mapping[str, NDArray[Any]]
     onnx: Callable[[], Path]
     quantize: Quantize | None
+
+    @property
+    def samples(self) -> NDArray[Any]:
+        """The calibration of a network of one input, as those of torch are."""
+        assert not isinstance(self.calibration, Mapping)
+        return self.calibration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +92,9 @@ def _onnx_int8(request: Request, path: Path, *, signed: bool = False, narrow: bo
     from edgebench.compress.lowering import lower_onnx
 
     assert request.quantize is not None
-    source, samples = request.onnx(), request.calibration
-    return lower_onnx.quantize(source, samples, request.quantize, path, signed=signed, narrow=narrow)
+    return lower_onnx.quantize(
+        request.onnx(), request.calibration, request.quantize, path, signed=signed, narrow=narrow
+    )
 
 
 def _onnx_nncf(request: Request, path: Path) -> Mapping[str, Any]:
@@ -115,7 +123,7 @@ def _pt2_int8_x86(request: Request, path: Path, *, fused: bool = True, narrow: b
     assert request.model is not None
     assert request.example is not None
     assert request.quantize is not None
-    model, example, samples = request.model, request.example, request.calibration
+    model, example, samples = request.model, request.example, request.samples
     return lower_x86.quantize(model, example, samples, request.quantize, path, fused=fused, narrow=narrow)
 
 
@@ -141,7 +149,7 @@ def _tflite_int8(request: Request, path: Path, *, dynamic: bool = False) -> Mapp
     assert request.model is not None
     assert request.example is not None
     assert request.quantize is not None
-    model, example, samples = request.model, request.example, request.calibration
+    model, example, samples = request.model, request.example, request.samples
     return lower_litert.quantize(model, example, samples, request.quantize, path, dynamic=dynamic)
 
 
@@ -159,7 +167,7 @@ def _pte_int8(request: Request, path: Path, *, batch: int = 1) -> Mapping[str, A
     assert request.model is not None
     assert request.example is not None
     assert request.quantize is not None
-    model, example, samples = request.model, request.example, request.calibration
+    model, example, samples = request.model, request.example, request.samples
     return lower_executorch.quantize(model, example, samples, request.quantize, path, batch)
 
 

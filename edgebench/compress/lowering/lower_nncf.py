@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 from edgebench.compress.lowering import lower_onnx, onnx_int8
 from edgebench.compress.lowering.counted import int8_facts
+from edgebench.compress.quantization import calibration
+from edgebench.compress.quantization.calibration import Samples
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.errors import MissingRuntime, ModelError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _TRANSFORMER = {"LayerNormalization", "Softmax", "Attention"}
 
 
-def quantize(source: Path, samples: NDArray[Any], asked: Quantize, path: Path) -> dict[str, Any]:
+def quantize(source: Path, samples: Samples, asked: Quantize, path: Path) -> dict[str, Any]:
     """Write the int8 form of a float ONNX file as NNCF places its quantizers: for OpenVINO, which fuses all of them.
 
     Of the settings it takes the samples: ranges are NNCF's own. Returns facts, `int8_coverage` among them. Raises ModelError,
@@ -37,7 +38,7 @@ def quantize(source: Path, samples: NDArray[Any], asked: Quantize, path: Path) -
 
     with quiet():
         try:
-            made = _quantized(nncf, onnx.load(source), samples[: asked.samples])
+            made = _quantized(nncf, onnx.load(source), calibration.first(samples, asked.samples))
         except Exception as error:
             raise ModelError(
                 f"NNCF cannot quantize this network: {first_line(error)}.", 'Leave quantizer = "nncf" out.'
@@ -57,14 +58,16 @@ def _check_settings(asked: Quantize) -> None:
         )
 
 
-def _quantized(nncf: Any, model: Any, samples: NDArray[Any]) -> Any:
+def _quantized(nncf: Any, model: Any, samples: Samples) -> Any:
     weights = {tensor.name for tensor in model.graph.initializer}
     name = next(given.name for given in model.graph.input if given.name not in weights)
+    named = samples if isinstance(samples, Mapping) else {name: samples}
+    count = len(next(iter(named.values())))
     attends = any(node.op_type in _TRANSFORMER for node in model.graph.node)
     return nncf.quantize(
         model,
-        nncf.Dataset([{name: samples[i : i + 1]} for i in range(len(samples))]),
-        subset_size=len(samples),
+        nncf.Dataset([{key: array[i : i + 1] for key, array in named.items()} for i in range(count)]),
+        subset_size=count,
         # Its rules for attention: without them, int8 around softmax and layer norm ruins a transformer.
         model_type=nncf.ModelType.TRANSFORMER if attends else None,
     )

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgebench.compress.lowering.counted import int8_facts
 from edgebench.compress.lowering.onnx_int8 import coverage
 from edgebench.compress.quantization import calibration
-from edgebench.compress.quantization.calibration import Limits, check_samples
+from edgebench.compress.quantization.calibration import Limits, Samples, check_samples
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.errors import EdgebenchError, ModelError, PlanError, did_you_mean
 
@@ -35,7 +34,7 @@ _TRANSFORMER = {"LayerNormalization", "Softmax", "SkipLayerNormalization", "Atte
 
 
 def quantize(
-    source: Path, samples: NDArray[Any], asked: Quantize, path: Path, *, signed: bool, narrow: bool = False
+    source: Path, samples: Samples, asked: Quantize, path: Path, *, signed: bool, narrow: bool = False
 ) -> dict[str, Any]:
     """Write the int8 form of a float ONNX file: s8 weights, and activations u8 or, if `signed`, symmetric s8.
 
@@ -57,7 +56,7 @@ def quantize(
         prepared = Path(folder, "prepared.onnx")
         try:
             prepare(source, prepared)
-            chosen = samples[: asked.samples]
+            chosen = calibration.first(samples, asked.samples)
             limits = {} if asked.activations == "dynamic" else calibration.limits(prepared, chosen, asked.ranges)
             write(prepared, limits, asked, path, signed=signed, keep=asked.float_names, narrow=narrow)
             facts = _finish(path)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgebench.compress.lowering import lower_onnx
 from edgebench.compress.lowering.export import clean
+from edgebench.compress.quantization.calibration import Samples
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.errors import ModelError
 
@@ -45,7 +46,7 @@ def halve(source: Path, path: Path) -> dict[str, Any]:
     return {"rest": "fp16"}
 
 
-def quantize(source: Path, samples: NDArray[Any], asked: Quantize, path: Path) -> dict[str, Any]:
+def quantize(source: Path, samples: Samples, asked: Quantize, path: Path) -> dict[str, Any]:
     """Write the int8 form of a float ONNX file for TensorRT. Raises ModelError or DataError."""
     import onnx
 

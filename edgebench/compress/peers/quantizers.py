@@ -51,12 +51,12 @@ class Peer(ABC):
                 f'"{self.name}" writes ONNX files, and this runtime takes {lowering.format}.',
                 "Name runtimes of ONNX in [run] backends.",
             )
-        lower_onnx.check_samples(request.calibration)
+        lower_onnx.check_samples(request.samples)
         source = request.onnx()
         taken = inputs_of(onnx.load(source))[0].name
         try:
             with quiet():
-                self.call(source, taken, request.calibration[: self.samples], path)
+                self.call(source, taken, request.samples[: self.samples], path)
         except ImportError as error:
             raise MissingRuntime(
                 f'"{self.name}" needs {self.library}, which is not installed.',
@@ -88,7 +88,7 @@ class OnnxRuntime(Peer):
 
         from edgebench.compress.quantization.calibration import reader
 
-        quantize_static(str(source), str(path), reader(taken, [row[None] for row in samples]))
+        quantize_static(str(source), str(path), reader([{taken: row[None]} for row in samples]))
 
 
 @dataclass(frozen=True, kw_only=True)
