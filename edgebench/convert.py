@@ -12,8 +12,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgebench import opening, plugins, ready, store
 from edgebench import plan as plans
-from edgebench import plugins, ready, store
 from edgebench.backend import Backend
 from edgebench.codec import Options, digest, to_json
 from edgebench.environment import cache_folder
@@ -75,6 +75,9 @@ def convert(
     recipe = Recipe(name=precision, steps=(QUANTIZE,) if how.precision == "int8" else ())
     asked = {"model": spec, "recipes": [recipe], "data": calibration or None}
     int8 = how.precision == "int8"
+    here = runtime.probe().ok
+    if inputs and here:
+        opening.check_opens(ready.artifact_of(Path(source)), backend, {"threads": 1, "batch": 1, "precision": "fp32"})
     if inputs and int8:
         from edgebench.compress.lowering import lower_onnx
 
@@ -82,6 +85,8 @@ def convert(
     if inputs and (not int8 or len(inputs) > 1):
         samples = _samples(Path(spec.source), inputs, calibration) if int8 else {}
         made = _lowered(Path(spec.source), lowering, samples)
+        if not here:
+            _check_legal(Path(made.path), runtime, source)
         return _told(_put(made, runtime, precision, target, asked), replaced)
     base = Path.cwd()
     data = load(*ready.data_source(calibration, shapes or {}, source, option="--calibration"), base)
@@ -89,7 +94,22 @@ def convert(
     pipeline.check(spec, data, base=base, recipes=(recipe,))
     cache = cache_folder()
     built = pipeline.build(spec, recipe, (lowering,), data, base=base, cache=cache, progress=progress)
-    return _told(_put(built.artifacts[lowering], runtime, precision, target, asked), replaced)
+    made = built.artifacts[lowering]
+    if made.format == "onnx" and not here:
+        _check_legal(Path(made.path), runtime, source)
+    return _told(_put(made, runtime, precision, target, asked), replaced)
+
+
+def _check_legal(path: Path, backend: Backend, source: str) -> None:
+    """Refuse an ONNX file that the rules of a runtime which is not here say it cannot run."""
+    from edgebench.inspect import look, targets
+
+    judged = [t for t in targets.judge(look(path, "onnx")) if t.name.split()[0] == backend.name]
+    if judged and not any(t.legal for t in judged):
+        raise ModelError(
+            f"{backend.name} does not run {source}: {'; '.join(judged[0].reasons)}.",
+            f"Write the network in operators that it has, or see which runtimes have them: edgebench inspect {source}",
+        )
 
 
 def _samples(path: Path, inputs: Sequence[TensorSpec], calibration: str) -> Mapping[str, Any]:

@@ -195,6 +195,24 @@ def test_a_network_in_python_of_several_inputs_is_told_what_takes_them(
     assert (done.returncode, "torch.onnx.export" in done.stderr) == (2, True), done.stderr
 
 
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime", "tensorrt"])
+def test_a_file_that_the_runtime_cannot_run_is_refused_with_the_node(
+    warm: Callable[..., Any], tmp_path: Path, runtime: str
+) -> None:
+    """By the runtime where it is here, by what is known of it (TensorRT) where it is not."""
+    from onnx import TensorProto, helper, save
+
+    given, made = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("MyOp", ["x"], ["y"], domain="acme")], "g", [given], [made])
+    domains = [helper.make_opsetid("", 17), helper.make_opsetid("acme", 1)]
+    save(helper.make_model(graph, opset_imports=domains, ir_version=8), str(tmp_path / "custom.onnx"))
+    done = warm("convert", "custom.onnx", "--to", runtime)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 2), done.stderr
+    assert "custom.onnx" in done.stderr
+    assert "MyOp" in done.stderr
+    assert not list(tmp_path.glob("custom-*"))
+
+
 def test_what_a_network_prints_is_no_part_of_the_answer(warm: Callable[..., Any], tmp_path: Path) -> None:
     talking = NETWORK.replace("return nn.Sequential(", "print('made')\n    return nn.Sequential(Talks(), ")
     talks = "class Talks(nn.Module):\n    def forward(self, x):\n        print('forward')\n        return x\n"

@@ -41,7 +41,7 @@ LAYERS = [
     {"sampling"},
     {"campaign"},
     {"inspect"},
-    {"parts", "ready", "given", "fitting", "listing", "asked", "stopwatch"},
+    {"parts", "ready", "given", "fitting", "listing", "asked", "stopwatch", "opening"},
     {"preparing"},
     {"making"},
     {"runner"},
