@@ -50,15 +50,14 @@ def convert(
     lowering = _lowering(runtime, precision)
     spec, inputs = _source(source, weights)
     ready.require_makers(source)
-    from edgebench.compress import methods, pipeline
-    from edgebench.data import load
-
     how = _maker(runtime, lowering)
     if how.needs_torch and not ready.is_entry(source):
         raise PlanError(
             f"{backend} wants a {how.format} file, which is made from the network in torch and not from an ONNX file.",
             f"Give the network as module:callable: edgebench convert my_model:make --to {backend}",
         )
+    int8 = how.precision == "int8"
+    _check_used(source, precision, calibration, shapes or {}, file=bool(inputs), int8=int8)
     target = Path(out) if out else Path(_name(spec, inputs, backend, precision, how))
     _check_ending(target, how.format, runtime)
     _check_not_read(target, source, weights, calibration)
@@ -68,36 +67,63 @@ def convert(
             f"{target} is there already, and it was not made from {source}: {replaced}.",
             "Name another file with --out, or the same one, if it is to be replaced.",
         )
-    if how.precision == "int8" and not calibration and precision == "int8":
-        raise DataError(
-            "int8 needs samples to calibrate on, and none were given.", "Give them with --calibration DATA."
-        )
-    recipe = Recipe(name=precision, steps=(QUANTIZE,) if how.precision == "int8" else ())
-    asked = {"model": spec, "recipes": [recipe], "data": calibration or None}
-    int8 = how.precision == "int8"
-    here = runtime.probe().ok
-    if inputs and here:
-        opening.check_opens(ready.artifact_of(Path(source)), backend, {"threads": 1, "batch": 1, "precision": "fp32"})
-    if inputs and int8:
-        from edgebench.compress.lowering import lower_onnx
-
-        lower_onnx.check_float(Path(spec.source))
+    here = ready.is_here(backend)
+    if inputs:
+        _check_file(source, backend, here, int8)
+    recipe = Recipe(name=precision, steps=(QUANTIZE,) if int8 else ())
     if inputs and (not int8 or len(inputs) > 1):
         samples = _samples(Path(spec.source), inputs, calibration) if int8 else {}
         made = _lowered(Path(spec.source), lowering, samples)
-        if not here:
-            _check_legal(Path(made.path), runtime, source)
-        return _told(_put(made, runtime, precision, target, asked), replaced)
-    base = Path.cwd()
-    data = load(*ready.data_source(calibration, shapes or {}, source, option="--calibration"), base)
-    methods.check_recipe(recipe)
-    pipeline.check(spec, data, base=base, recipes=(recipe,))
-    cache = cache_folder()
-    built = pipeline.build(spec, recipe, (lowering,), data, base=base, cache=cache, progress=progress)
-    made = built.artifacts[lowering]
+    else:
+        data = ready.data_source(calibration, shapes or {}, source, option="--calibration")
+        made = _built(spec, recipe, lowering, data, progress)
     if made.format == "onnx" and not here:
         _check_legal(Path(made.path), runtime, source)
-    return _told(_put(made, runtime, precision, target, asked), replaced)
+    made = _put(made, runtime, precision, target, {"model": spec, "recipes": [recipe], "data": calibration or None})
+    return replace(made, facts=Options({**made.facts, "replaced": replaced})) if replaced else made
+
+
+def _check_used(
+    source: str, precision: str, calibration: str, shapes: Mapping[str, Sequence[int]], *, file: bool, int8: bool
+) -> None:
+    """Refuse samples and shapes that nothing would read, and int8 without samples."""
+    if int8 and not calibration:
+        raise DataError(
+            "int8 needs samples to calibrate on, and none were given.", "Give them with --calibration DATA."
+        )
+    if file and calibration and not int8:
+        raise PlanError(
+            f"{precision} of an ONNX file is not calibrated, and --calibration was given.",
+            "Leave it out, or ask for --precision int8.",
+        )
+    if shapes and (file or calibration):
+        what = f"{source} says its own" if file else "the samples have one"
+        raise PlanError(f"--shape is for a network whose input has no shape yet, and {what}.", "Leave it out.")
+
+
+def _check_file(source: str, backend: str, here: bool, int8: bool) -> None:
+    """Refuse an ONNX file that the runtime does not open where it is here, or that is int8 and is to become so."""
+    from edgebench.compress.lowering import lower_onnx
+
+    if here:
+        opening.check_opens(ready.artifact_of(Path(source)), backend, {"threads": 1, "batch": 1, "precision": "fp32"})
+    if int8:
+        lower_onnx.check_float(Path(source))
+
+
+def _built(
+    spec: ModelSpec, recipe: Recipe, lowering: str, source: tuple[str, Mapping[str, Any]], progress: Progress
+) -> Artifact:
+    """The file of a lowering as a plan would make it, from a data set: its source, and its options."""
+    from edgebench.compress import methods, pipeline
+    from edgebench.data import load
+
+    base, cache = Path.cwd(), cache_folder()
+    data = load(*source, base)
+    methods.check_recipe(recipe)
+    pipeline.check(spec, data, base=base, recipes=(recipe,))
+    made = pipeline.build(spec, recipe, (lowering,), data, base=base, cache=cache, progress=progress)
+    return made.artifacts[lowering]
 
 
 def _check_legal(path: Path, backend: Backend, source: str) -> None:
@@ -239,10 +265,6 @@ def _replaced(target: Path, spec: ModelSpec) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         return "it has no card that says where it is from"
     return "" if source == spec.source else f"its card says {source}"
-
-
-def _told(made: Artifact, replaced: str) -> Artifact:
-    return replace(made, facts=Options({**made.facts, "replaced": replaced})) if replaced else made
 
 
 def _put(artifact: Artifact, backend: Backend, precision: str, target: Path, asked: Mapping[str, Any]) -> Artifact:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -266,6 +267,12 @@ def backends_for(path: Path, device: DeviceProfile = HERE) -> tuple[str, ...]:
             missing.fix if missing else "Install one: pip install edgebench[onnxruntime].",
         )
     return here
+
+
+@cache
+def is_here(backend: str) -> bool:
+    """Whether a runtime can run on this machine; asked once in a process, since it takes a second."""
+    return plugins.backend(backend).probe().ok
 
 
 def require_makers(source: str) -> None:

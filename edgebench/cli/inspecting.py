@@ -156,7 +156,10 @@ def _weights(sizes: Mapping[str, int]) -> str:
 )
 @click.option("--json", "as_json", is_flag=True, help="For a script.")
 def convert(source: str, backend: str, shapes: Sequence[str], as_json: bool, **asked: Any) -> None:
-    """Make the file that a runtime wants, from an ONNX file or a network in python, and measure nothing."""
+    """Make the file that a runtime wants, and measure nothing.
+
+    An ONNX file becomes one for runtimes that open ONNX; a network in python of one input, one for any runtime.
+    """
     from edgebench import convert as converting
     from edgebench.asked import shapes_of
     from edgebench.codec import to_json
@@ -169,16 +172,16 @@ def convert(source: str, backend: str, shapes: Sequence[str], as_json: bool, **a
     else:
         if "replaced" in made.facts:
             say(f"{made.path} replaces another file: {made.facts['replaced']}.")
-        more = _not_of_the_file(Path(made.path), backend, asked["precision"])
-        say(
-            f"{made.path}: {made.format}, {text.file_size(made.size)}. Measure it with: edgebench bench {made.path}{more}"
-        )
+        say(f"{made.path}: {made.format}, {text.file_size(made.size)}. {_next(made.path, backend, asked['precision'])}")
 
 
-def _not_of_the_file(path: Path, backend: str, precision: str) -> str:
-    """What bench must be told, too, where a half precision is what the runtime does and not what the file holds."""
+def _next(path: str, backend: str, precision: str) -> str:
+    """How the file is measured; and where a half precision is what the runtime does and not what the file holds, that."""
     from edgebench import ready
 
-    if precision not in ("fp16", "bf16") or ready.own_precision(path, (backend,)) == precision:
-        return ""
-    return f" --backend {backend} --precision {precision}"
+    half = precision in ("fp16", "bf16") and ready.own_precision(Path(path), (backend,)) != precision
+    told = f"It holds fp32: {precision} is what {backend} computes in, a setting of its session. " if half else ""
+    here = ready.is_here(backend)
+    where = "" if here else f", on a machine that has {backend},"
+    named = "" if here and not half else f" --backend {backend}"
+    return f"{told}Measure it{where} with: edgebench bench {path}{named}{f' --precision {precision}' if half else ''}"

@@ -68,8 +68,19 @@ def test_a_half_precision_that_is_not_in_the_file_is_told_for_the_measuring(
 ) -> None:
     done = warm("convert", tiny_onnx, "--to", "openvino", "--precision", "bf16", "--out", "net.onnx")
     assert done.stdout.endswith("edgebench bench net.onnx --backend openvino --precision bf16\n"), done.stderr
+    assert "It holds fp32: bf16 is what openvino computes in, a setting of its session." in done.stdout
     done = warm("convert", tiny_onnx, "--to", "openvino", "--out", "net.onnx")
     assert done.stdout.endswith("edgebench bench net.onnx\n"), done.stderr
+
+
+def test_a_runtime_that_is_not_here_is_named_for_the_measuring(warm: Callable[..., Any], tiny_onnx: Path) -> None:
+    from edgebench import plugins
+
+    if plugins.backend("tensorrt").probe().ok:
+        pytest.skip("TensorRT is here")
+    done = warm("convert", tiny_onnx, "--to", "tensorrt", "--precision", "fp16", "--out", "net.onnx")
+    said = "Measure it, on a machine that has tensorrt, with: edgebench bench net.onnx --backend tensorrt\n"
+    assert done.stdout.endswith(said), done.stderr
 
 
 @pytest.mark.slow
@@ -234,6 +245,9 @@ def test_what_a_network_prints_is_no_part_of_the_answer(warm: Callable[..., Any]
         (("nets:make", "--to", "ncnn", "--precision", "int8"), "ncnn2int8"),
         (("nets:make", "--to", "onnxruntime"), "shape of its input is not known"),
         (("nets:other", "--to", "onnxruntime", "--shape", "x=1x1x32x32"), "no callable"),
+        (("model.onnx", "--to", "openvino", "--shape", "x=1x1x32x32"), "model.onnx says its own."),
+        (("model.onnx", "--to", "openvino", "--calibration", "samples.npz"), "fp32 of an ONNX file is not calibrated"),
+        (("nets:make", "--to", "torch", "--shape", "x=1x1x9x9", "--calibration", "samples.npz"), "samples have one"),
         (("gone.onnx", "--to", "onnxruntime"), "no file"),
         (("model.tflite", "--to", "litert"), "finished file"),
         ((*INT8, "--calibration", "samples.npz"), "is int8 already"),
