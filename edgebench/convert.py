@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgebench import opening, plugins, ready, store
+from edgebench import layouts, opening, plugins, ready, store
 from edgebench import plan as plans
 from edgebench.backend import Backend
 from edgebench.codec import Options, digest, to_json
@@ -76,7 +76,7 @@ def convert(
         made = _lowered(Path(spec.source), lowering, samples)
     else:
         data = ready.data_source(calibration, shapes or {}, source, option="--calibration")
-        made = _built(spec, recipe, lowering, data, progress)
+        made = _built(spec, inputs, recipe, lowering, data, progress)
     if made.format == "onnx" and not here:
         _check_legal(Path(made.path), runtime, source)
     made = _put(made, runtime, precision, target, {"model": spec, "recipes": [recipe], "data": calibration or None})
@@ -112,7 +112,12 @@ def _check_file(source: str, backend: str, here: bool, int8: bool) -> None:
 
 
 def _built(
-    spec: ModelSpec, recipe: Recipe, lowering: str, source: tuple[str, Mapping[str, Any]], progress: Progress
+    spec: ModelSpec,
+    inputs: Sequence[TensorSpec],
+    recipe: Recipe,
+    lowering: str,
+    source: tuple[str, Mapping[str, Any]],
+    progress: Progress,
 ) -> Artifact:
     """The file of a lowering as a plan would make it, from a data set: its source, and its options."""
     from edgebench.compress import methods, pipeline
@@ -120,6 +125,7 @@ def _built(
 
     base, cache = Path.cwd(), cache_folder()
     data = load(*source, base)
+    layouts.check_layout(Path(spec.source), inputs, {"input:samples": data.evaluation.inputs})
     methods.check_recipe(recipe)
     pipeline.check(spec, data, base=base, recipes=(recipe,))
     made = pipeline.build(spec, recipe, (lowering,), data, base=base, cache=cache, progress=progress)
@@ -140,7 +146,7 @@ def _check_legal(path: Path, backend: Backend, source: str) -> None:
 
 def _samples(path: Path, inputs: Sequence[TensorSpec], calibration: str) -> Mapping[str, Any]:
     """What an ONNX file of several inputs is calibrated on: the arrays of an .npz, one for each input by its name."""
-    from edgebench import fitting, given, layouts
+    from edgebench import fitting, given
 
     if not calibration.endswith(".npz"):
         names = ", ".join(f'"{spec.name}"' for spec in inputs)

@@ -28,6 +28,7 @@ INT8 = ("int8.onnx", "--to", "onnxruntime", "--precision", "int8")
 def samples(tmp_path: Path) -> Path:
     (tmp_path / "nets.py").write_text(NETWORK)
     x = np.random.default_rng(0).standard_normal((20, 1, 32, 32)).astype(np.float32)
+    np.savez(tmp_path / "nhwc.npz", x=x.transpose(0, 2, 3, 1))
     np.savez(tmp_path / "samples.npz", x=x, labels=np.arange(20) % 10)
     return tmp_path / "samples.npz"
 
@@ -251,6 +252,7 @@ def test_what_a_network_prints_is_no_part_of_the_answer(warm: Callable[..., Any]
         (("gone.onnx", "--to", "onnxruntime"), "no file"),
         (("model.tflite", "--to", "litert"), "finished file"),
         ((*INT8, "--calibration", "samples.npz"), "is int8 already"),
+        (("model.onnx", *INT8[1:], "--calibration", "nhwc.npz"), "Transpose it: array.transpose(0, 3, 1, 2)"),
         (("model.onnx", "--to", "fake"), "nothing here makes one"),
     ],
 )
