@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from edgebench.compress.quiet import first_line
 from edgebench.data import DataSet
-from edgebench.entries import call
+from edgebench.entries import call, resolve
 from edgebench.errors import EdgebenchError, ModelError, said_of
 from edgebench.schema import ModelSpec
 
@@ -44,10 +44,11 @@ def load_module(spec: ModelSpec, base: Path, *, seed: int = 0) -> nn.Module:
     """Call the entry (its options as keywords; `base` on the path) and load the weights, if any; eval mode.
 
     A network without weights is initialised from `seed`. Raises ModelError: an entry that does not import or returns
-    no Module, weights that are missing, a pickle, or do not fit.
+    no Module or is one, weights that are missing, a pickle, or do not fit.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        _check_maker(spec.source, base)
         token = BASE.set(base)
         try:
             made = call(spec.source, spec.options, base, ModelError)
@@ -61,6 +62,15 @@ def load_module(spec: ModelSpec, base: Path, *, seed: int = 0) -> nn.Module:
     if spec.weights:
         load_weights(made, Path(base, spec.weights))
     return made.float().eval()
+
+
+def _check_maker(entry: str, base: Path) -> None:
+    """Refuse an entry that is a network: calling it would be its forward."""
+    if isinstance(resolve(entry, base, ModelError), nn.Module):
+        raise ModelError(
+            f"The python entry {entry} is a network already, and an entry is what makes one.",
+            f"Name a function that returns it: def make(): return {entry.partition(':')[2]}.",
+        )
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

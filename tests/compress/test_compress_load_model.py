@@ -25,6 +25,7 @@ def nets(tmp_path: Path) -> Path:
     (tmp_path / "nets.py").write_text(
         "import torch\nfrom torch import nn\n"
         "def number(): return 3\n"
+        "made = nn.Flatten()\n"
         "def half(): return nn.Flatten().append(1)\n"
         "class Pair(nn.Module):\n"
         "    def forward(self, x): return x, x\n"
@@ -99,6 +100,7 @@ def test_a_header_whose_length_looks_like_a_pickle_is_none(length: int, tmp_path
         ("nowhere:net", "does not import: ModuleNotFoundError"),
         ("nets:nmber", 'Did you mean "number"'),
         ("nets:number", "returned an int, no torch.nn.Module"),
+        ("nets:made", r"nets:made is a network already.* def make\(\): return made\."),
         ("nets:half", "raised AttributeError"),
         ("nets", "no python entry"),
     ],
