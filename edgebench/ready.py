@@ -72,6 +72,9 @@ def bench_plan(
         options = {**(data_options or {}), "evaluation": WHOLE}
     if against:
         options["against"] = str(Path(against).resolve())
+    # A runtime whose files may not say the shapes of their inputs is opened with them.
+    asked = {k: list(v) for k, v in (shapes or {}).items()}
+    opened = {name: {"shapes": asked} for name in backends if asked and "shapes" in plugins.backend(name).options}
     return Plan(
         name="bench",
         model=ModelSpec(name=path.stem, source=str(path.resolve())),
@@ -80,6 +83,7 @@ def bench_plan(
         data_options=Options(options),
         recipes=(Recipe(name="as given"),),
         backends=tuple(backends),
+        backend_options=Options(opened),
         metrics=("parity",) if against else (),
         **axes,
     )

@@ -45,6 +45,7 @@ UNKNOWN = 64
 """Width and height that a file without shapes is tried on."""
 
 FIX = "Convert it again with pnnx, and keep the .bin beside the .param."
+FIX_ZIP = "Copy it again whole, or make it again: edgebench convert MODULE:CALLABLE --to ncnn."
 
 
 class NcnnBackend(Backend):
@@ -52,6 +53,9 @@ class NcnnBackend(Backend):
     accepts = frozenset({"ncnn"})
     endings = {".param": "ncnn", ".ncnn": "ncnn"}
     precisions = {"fp32": "ncnn", "fp16": "ncnn-fp16"}
+    options = {
+        "shapes": "of inputs that a .param has no shape of, a table by name: {in0 = [1, 3, 32, 32]}; bench --shape sets it",
+    }
     refused = {"int8": "no wheel carries ncnn's quantization tools, ncnn2table and ncnn2int8"}
     module = "ncnn"
     fork_safe = True
@@ -61,9 +65,25 @@ class NcnnBackend(Backend):
     def probe(self) -> Availability:
         return probe_import("ncnn", self.extra)
 
+    def check(self, options: Mapping[str, Any]) -> None:
+        shapes = options.get("shapes", {})
+        for name, shape in shapes.items() if isinstance(shapes, Mapping) else [("", shapes)]:
+            sizes = list(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else []
+            if (
+                not name
+                or len(sizes) not in (2, 3, 4)
+                or sizes[0] != 1
+                or any(type(s) is not int or s < 1 for s in sizes)
+            ):
+                raise EdgebenchError(
+                    f"shapes cannot be {shapes!r}.",
+                    "Give each input one sample's: {in0 = [1, CHANNELS, HEIGHT, WIDTH]}.",
+                )
+
     def open(self, artifact: Artifact, options: Mapping[str, Any]) -> Session:
         if options["batch"] != 1:
             raise EdgebenchError(f"ncnn infers one sample at a time, not {options['batch']}.", "Ask for batch = 1.")
+        self.check(options)
         return NcnnSession(artifact.path, options)
 
 
@@ -80,12 +100,13 @@ class NcnnSession(Session):
             setattr(settings, name, options["precision"] == "fp16")
         with _files(path) as (param, weights):
             _load(self._net, path, param, weights)
-            self._layers = [line.split() for line in param.read_text().splitlines()[2:]]
+            self._layers = [line.split() for line in param.read_text().splitlines()[2:] if line.strip()]
             with weights.open("rb") as file:
                 self._half = file.read(len(HALF)) == HALF
         self._ins = _numbered(self._net, self._net.input_indexes())
         self._outs = _numbered(self._net, self._net.output_indexes())
-        self.inputs = tuple(self._input(index, path) for index in self._ins)
+        given = options.get("shapes", {})
+        self.inputs = tuple(self._input(index, path, given) for index in self._ins)
         told = [self._spec(index) for index in self._outs]
         self.outputs = tuple(spec for spec in told if spec)
         if len(self.outputs) < len(told):  # a file without hints: one inference tells
@@ -120,6 +141,7 @@ class NcnnSession(Session):
             "threads": settings.num_threads,
             "weights": "fp16" if self._half else "fp32",
             "arithmetic": "fp16" if arithmetic else "fp32",
+            "shapes": {spec.name: list(spec.shape) for spec in self.inputs},
             "light_mode": settings.lightmode,
             "openmp_blocktime_ms": settings.openmp_blocktime,
             "int8_ops": int8,
@@ -141,18 +163,44 @@ class NcnnSession(Session):
                 )
             yield np.ascontiguousarray(array[0])
 
-    def _input(self, index: int, path: str) -> TensorSpec:
-        """By the hint in the file, or by the convolution that takes it. ncnn itself would read past an array too small."""
-        spec = self._spec(index)
+    def _input(self, index: int, path: str, given: Mapping[str, Sequence[int]]) -> TensorSpec:
+        """By the hint in the file, as it was given, or by the convolution that takes it.
+
+        ncnn itself would read past an array too small.
+        """
+        spec = self._spec(index) or self._told(self._net.blobs()[index].name)
         if spec:
             return spec
         name = self._net.blobs()[index].name
-        taker = next((words for words in self._layers if name in words[4 : 4 + int(words[2])]), [""])
-        if taker[0] != "Convolution":
+        taken = self._taken_by_convolution(name)
+        if name in given:
+            asked = TensorSpec(name=name, dtype="float32", shape=tuple(given[name]))
+            if taken and not _of_shape(given[name], taken.shape):
+                raise ModelError(
+                    f"{path} takes {list(taken.shape)} as {name}, and {list(asked.shape)} was given.",
+                    "Give the shape that it was made for.",
+                )
+            return asked
+        if not taken:
             raise ModelError(
                 f"{path} does not say the shape of its input {name}.",
-                "Add it to the layer Input as -23330=4,AXES,WIDTH,HEIGHT,CHANNELS.",
+                f"Say it: --shape {name}=1x3x224x224, or add it to the layer Input as 0=WIDTH 1=HEIGHT 2=CHANNELS.",
             )
+        return taken
+
+    def _told(self, name: str) -> TensorSpec | None:
+        """By the hint that all of ncnn's converters write, which ncnn itself reads past: width, height, channels as 0, 1, 2."""
+        line = next((w for w in self._layers if w[:1] == ["Input"] and name in w[4:5]), [])
+        width, height, channels = (_parameters(line).get(key, 0) for key in "012")
+        shape = (channels, height, width) if channels > 0 else (height, width) if height > 0 else (width,)
+        if width <= 0 and channels <= 0:
+            return None
+        return TensorSpec(name=name, dtype="float32", shape=(1, *(size if size > 0 else None for size in shape)))
+
+    def _taken_by_convolution(self, name: str) -> TensorSpec | None:
+        taker = next((words for words in self._layers if name in words[4 : 4 + int(words[2])]), [""])
+        if taker[0] != "Convolution":
+            return None
         asked = _parameters(taker)
         kernel = asked["1"] * asked.get("11", asked["1"])
         return TensorSpec(name=name, dtype="float32", shape=(1, asked["6"] // (asked["0"] * kernel), None, None))
@@ -194,7 +242,7 @@ def _load(net: Any, path: str, param: Path, weights: Path) -> None:
         said.seek(0)
         words = " ".join(said.read().decode(errors="replace").split())[:300]
     if not done or not net.input_indexes() or not net.output_indexes():
-        raise ModelError(f"ncnn cannot load {path}: {words or 'it has no input or no output'}.", FIX)
+        raise ModelError(f"ncnn cannot load {path}: {words or 'it has no input or no output'}.", _fix(path))
 
 
 @contextlib.contextmanager
@@ -214,6 +262,8 @@ def _files(path: str) -> Iterator[tuple[Path, Path]]:
     """The .param and the .bin: taken out of a zip for as long as they are read, or side by side."""
     try:
         if not zipfile.is_zipfile(path):
+            if path.endswith(".ncnn"):
+                raise zipfile.BadZipFile("it is no zip of a .param and a .bin, or is cut short")
             param = Path(path)
             for file in (param, param.with_suffix(".bin")):
                 file.open("rb").close()
@@ -226,7 +276,12 @@ def _files(path: str) -> Iterator[tuple[Path, Path]]:
             weights, param = (Path(archive.extract(name, folder)) for name in names)
             yield param, weights
     except (OSError, UnicodeDecodeError, zipfile.BadZipFile) as error:
-        raise ModelError(f"ncnn cannot load {path}: {str(error)[:300]}.", FIX) from error
+        raise ModelError(f"ncnn cannot load {path}: {str(error)[:300]}.", _fix(path)) from error
+
+
+def _fix(path: str) -> str:
+    """A .ncnn is edgebench's own zip of both files."""
+    return FIX_ZIP if path.endswith(".ncnn") else FIX
 
 
 def _parameters(words: Sequence[str]) -> dict[str, int]:

@@ -36,6 +36,7 @@ LAYERS = {*CONVOLUTIONS, *DECONVOLUTIONS, *RECURRENT, "InnerProduct", "Gemm", "M
 VIEWS = {"Split", "Reshape", "Flatten", "Squeeze", "ExpandDims", "Noop", "Dropout"}
 TIMEOUT = 60.0
 FIX = "Convert it again with pnnx, and keep the .bin beside the .param."
+FIX_ZIP = "Copy it again whole, or make it again: edgebench convert MODULE:CALLABLE --to ncnn."
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,9 @@ def _notes(found: Mapping[str, Shape], strange: Sequence[str] | None) -> tuple[s
 @contextmanager
 def files(path: Path) -> Iterator[tuple[Path, Path]]:
     """The .param and the .bin of a zip, or side by side. Raises ModelError."""
+    zipped = path.suffix.lower() == ".ncnn"  # edgebench's own
+    if zipped and not zipfile.is_zipfile(path):
+        raise ModelError(f"{path} is no zip of a .param and a .bin, or is cut short.", FIX_ZIP)
     if not zipfile.is_zipfile(path):
         weights = path.with_suffix(".bin")
         with path.open("rb") as file:
@@ -106,10 +110,10 @@ def files(path: Path) -> Iterator[tuple[Path, Path]]:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
             names = {Path(n).suffix: n for n in archive.namelist() if n.endswith((".bin", ".param"))}
             if set(names) != {".bin", ".param"}:
-                raise ModelError(f"{path} holds no .param and .bin.", FIX)
+                raise ModelError(f"{path} holds no .param and .bin.", FIX_ZIP)
             yield Path(archive.extract(names[".param"], folder)), Path(archive.extract(names[".bin"], folder))
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
-        raise ModelError(f"{path} is damaged or cut short: {str(error).rstrip('.')}.", FIX) from error
+        raise ModelError(f"{path} is damaged or cut short: {str(error).rstrip('.')}.", FIX_ZIP) from error
 
 
 def _lines(path: Path, param: Path) -> list[Layer]:
@@ -136,7 +140,17 @@ def _layer(words: Sequence[str]) -> Layer:
         _, axes, width, height, channels = (int(v) for v in pairs[HINT].split(",")[:5])
         hint = {1: (width,), 2: (height, width), 3: (channels, height, width)}.get(axes)
     numbers = {key: int(value) for key, value in pairs.items() if value.lstrip("-").isdigit()}
+    if hint is None and words[0] == "Input":
+        hint = _older_hint(*(numbers.get(key, 0) for key in "012"))
     return Layer(words[0], words[1], tuple(names[:ins]), tuple(names[ins:]), numbers, hint)
+
+
+def _older_hint(width: int, height: int, channels: int) -> Shape | None:
+    """The hint of ncnn's own converters: the parameters 0, 1 and 2 of an Input."""
+    if width <= 0 and channels <= 0:
+        return None
+    shape = (channels, height, width) if channels > 0 else (height, width) if height > 0 else (width,)
+    return tuple(size if size > 0 else None for size in shape)
 
 
 def _ends(lines: Sequence[Layer]) -> tuple[dict[str, Shape | None], list[str]]:

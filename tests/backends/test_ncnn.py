@@ -73,7 +73,7 @@ class TestContract(BackendContract):
 def test_it_tells_every_setting(fp32: Case, fp16: Case) -> None:
     assert opened(fp32, threads=2).effective() == {
         "precision": "fp32", "threads": 2, "weights": "fp32", "arithmetic": "fp32", "light_mode": True,
-        "openmp_blocktime_ms": 20, "int8_ops": 0, "float_ops": 2,
+        "openmp_blocktime_ms": 20, "int8_ops": 0, "float_ops": 2, "shapes": {"in0": [1, 3, 12, 12]},
     }  # fmt: skip
     found = opened(fp16).effective()
     assert (found["precision"], found["weights"]) == ("fp16", "fp16")
@@ -101,8 +101,77 @@ def test_a_pair_of_files_without_shapes_gets_them_from_its_first_convolution(pai
 def test_an_input_of_unknown_shape_is_refused(tmp_path: Path) -> None:
     (tmp_path / "net.param").write_text("7767517\n2 2\nInput in0 0 1 in0\nReLU relu 1 1 in0 out0\n")
     (tmp_path / "net.bin").write_bytes(b"")
-    with pytest.raises(ModelError, match=r"does not say the shape of its input in0\. Add it"):
+    with pytest.raises(
+        ModelError, match=r"does not say the shape of its input in0\. Say it: --shape in0=1x3x224x224, or add"
+    ):
         NcnnBackend().open(artifact(tmp_path / "net.param"), {"threads": 1, "batch": 1, "precision": "fp32"})
+
+
+OPTIONS = {"threads": 1, "batch": 1, "precision": "fp32"}
+
+
+def write_relu(folder: Path, hint: str) -> Path:
+    (folder / "net.param").write_text(f"7767517\n2 2\nInput in0 0 1 in0 {hint}\nReLU relu 1 1 in0 out0\n")
+    (folder / "net.bin").write_bytes(b"")
+    return folder / "net.param"
+
+
+@pytest.mark.parametrize(
+    ("hint", "shape"),
+    [
+        ("0=7 1=5 2=3", (1, 3, 5, 7)),
+        ("0=7 1=5", (1, 5, 7)),
+        ("0=7", (1, 7)),
+        ("0=0 1=0 2=3", (1, 3, None, None)),
+        ("-23330=4,3,8,8,2 0=7 1=5 2=3", (1, 2, 8, 8)),
+    ],
+)
+def test_the_hint_of_ncnns_own_converters_is_read_as_inspect_reads_it(
+    tmp_path: Path, hint: str, shape: tuple[int | None, ...]
+) -> None:
+    from edgebench.inspect import look
+
+    path = write_relu(tmp_path, hint)
+    session = NcnnBackend().open(artifact(path), OPTIONS)
+    assert session.inputs[0].shape == look(path, "ncnn").inputs[0].shape == shape
+    x = np.random.default_rng(0).standard_normal([size or 4 for size in shape]).astype(np.float32)
+    np.testing.assert_array_equal(session.run({"in0": x})[0], np.maximum(x, 0))
+
+
+def test_a_file_without_a_hint_takes_the_shape_that_is_given(tmp_path: Path) -> None:
+    asked = {**OPTIONS, "shapes": {"in0": [1, 3, 5, 7]}}
+    session = NcnnBackend().open(artifact(write_relu(tmp_path, "")), asked)
+    assert session.inputs[0].shape == (1, 3, 5, 7)
+    assert session.outputs[0].shape == (1, None, None, None)
+
+
+def test_a_given_shape_that_a_convolution_does_not_take_is_refused(pair: Case) -> None:
+    with pytest.raises(ModelError, match=r"takes \[1, 3, None, None\] as in0, and \[1, 4, 12, 12\] was given"):
+        NcnnBackend().open(pair.artifact, {**OPTIONS, "shapes": {"in0": [1, 4, 12, 12]}})
+
+
+@pytest.mark.parametrize("shapes", ["1x3", {"in0": "1x3"}, {"in0": [2, 3]}, {"in0": [1]}, {"in0": [1, 0, 3]}])
+def test_shapes_that_mean_nothing_are_refused(shapes: Any) -> None:
+    with pytest.raises(EdgebenchError, match="shapes cannot be"):
+        NcnnBackend().check({"shapes": shapes})
+
+
+def test_bench_hands_the_shape_to_the_runtime_whose_file_does_not_say_it(tmp_path: Path) -> None:
+    from edgebench import ready
+
+    plan = ready.bench_plan(str(write_relu(tmp_path, "")), ["ncnn"], shapes={"in0": [1, 3, 5, 7]})
+    assert plan.backend_options["ncnn"]["shapes"]["in0"] == [1, 3, 5, 7]
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:1000], lambda data: b"\x89PNG\r\n" + data[:200]])
+def test_a_broken_zip_of_ours_is_told_as_such(fp32: Case, tmp_path: Path, damage: Any) -> None:
+    from edgebench.inspect import look
+
+    path = tmp_path / "net.ncnn"
+    path.write_bytes(damage(Path(fp32.artifact.path).read_bytes()))
+    for opening in (lambda: NcnnBackend().open(artifact(path), OPTIONS), lambda: look(path, "ncnn")):
+        with pytest.raises(ModelError, match=r"no zip of a \.param and a \.bin, or is cut short\. Copy it again whole"):
+            opening()
 
 
 def test_a_layer_in_place_leaves_the_input_alone(tmp_path: Path) -> None:
