@@ -86,7 +86,7 @@ def convert(
 def _check_used(
     source: str, precision: str, calibration: str, shapes: Mapping[str, Sequence[int]], *, file: bool, int8: bool
 ) -> None:
-    """Refuse samples and shapes that nothing would read, and int8 without samples."""
+    """Refuse samples and shapes of a file that nothing would read, and int8 without samples."""
     if int8 and not calibration:
         raise DataError(
             "int8 needs samples to calibrate on, and none were given.", "Give them with --calibration DATA."
@@ -96,9 +96,8 @@ def _check_used(
             f"{precision} of an ONNX file is not calibrated, and --calibration was given.",
             "Leave it out, or ask for --precision int8.",
         )
-    if shapes and (file or calibration):
-        what = f"{source} says its own" if file else "the samples have one"
-        raise PlanError(f"--shape is for a network whose input has no shape yet, and {what}.", "Leave it out.")
+    if file and shapes:
+        raise PlanError(f"--shape is for a network in python, and {source} says its own.", "Leave it out.")
 
 
 def _check_file(source: str, backend: str, here: bool, int8: bool) -> None:

@@ -75,6 +75,8 @@ def bench_plan(
     # A runtime whose files may not say the shapes of their inputs is opened with them.
     asked = {k: list(v) for k, v in (shapes or {}).items()}
     opened = {name: {"shapes": asked} for name in backends if asked and "shapes" in plugins.backend(name).options}
+    if shapes and data and not opened:
+        raise PlanError("--shape is for random inputs, and the data has a shape.", "Leave it out.")
     return Plan(
         name="bench",
         model=ModelSpec(name=path.stem, source=str(path.resolve())),
@@ -148,6 +150,10 @@ def data_source(
 
     if not data:
         return RANDOM_SAMPLES, {"shape": given.sample_shape(shapes, network, batches, option)}
+    if shapes:
+        raise PlanError(
+            f"--shape is for a network without samples, and those of {option} have a shape.", "Leave it out."
+        )
     if data.endswith(".npz"):
         return "edgebench.given:data_set", {"file": str(Path(data).resolve())}
     return (data if data == "digits" or is_entry(data) else str(Path(data).resolve())), {}

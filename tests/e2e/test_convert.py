@@ -248,7 +248,10 @@ def test_what_a_network_prints_is_no_part_of_the_answer(warm: Callable[..., Any]
         (("nets:other", "--to", "onnxruntime", "--shape", "x=1x1x32x32"), "no callable"),
         (("model.onnx", "--to", "openvino", "--shape", "x=1x1x32x32"), "model.onnx says its own."),
         (("model.onnx", "--to", "openvino", "--calibration", "samples.npz"), "fp32 of an ONNX file is not calibrated"),
-        (("nets:make", "--to", "torch", "--shape", "x=1x1x9x9", "--calibration", "samples.npz"), "samples have one"),
+        (
+            ("nets:make", "--to", "torch", "--shape", "x=1x1x9x9", "--calibration", "samples.npz"),
+            "those of --calibration have a shape",
+        ),
         (("gone.onnx", "--to", "onnxruntime"), "no file"),
         (("model.tflite", "--to", "litert"), "finished file"),
         ((*INT8, "--calibration", "samples.npz"), "is int8 already"),

@@ -162,3 +162,9 @@ def test_numbers_that_are_none_are_said_of_the_users_own_file(tmp_path: Path, na
         given.data_set(str(tmp_path / "mine.npz"))
     assert "edgebench" not in error.value.problem
     assert "NaN" in f"{error.value.problem} {error.value.fix}"
+
+
+def test_a_shape_that_nothing_would_read_is_refused(tmp_path: Path) -> None:
+    for network in (str(tmp_path / "net.onnx"), "my:net"):
+        with pytest.raises(PlanError, match=r"--shape is for .* (has|have) a shape"):
+            ready.bench_plan(network, ("onnxruntime",), str(tmp_path / "x.npz"), {"x": [1, 3]})
