@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ PROVIDERS = {
     "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu"),
     "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
     "xnnpack": ("XnnpackExecutionProvider", ""),
-    "coreml": ("CoreMLExecutionProvider", "onnxruntime"),
+    "coreml": ("CoreMLExecutionProvider", "onnxruntime" if sys.platform == "darwin" else ""),
     "qnn": ("QNNExecutionProvider", "onnxruntime-qnn"),
     "acl": ("ACLExecutionProvider", ""),
 }
@@ -74,7 +75,8 @@ def wanted(options: Mapping[str, Any]) -> str:
 
     name, package = PROVIDERS[provider(options)]
     if name not in onnxruntime.get_available_providers():
-        fix = f"Install it with: pip install {package}" if package else "Build ONNX Runtime with it, and install that."
+        own = "Use a Mac." if name.startswith("CoreML") else "Build ONNX Runtime with it, and install that."
+        fix = f"Install it with: pip install {package}" if package else own
         raise MissingRuntime(f"This build of ONNX Runtime {onnxruntime.__version__} has no {name}.", fix)
     return name
 

@@ -123,7 +123,7 @@ def _alone(context: click.Context) -> None:
     "data_options",
     multiple=True,
     metavar="KEY=VALUE",
-    help="How pictures are read: mean, std (of each channel, of pixels from 0 to 1), limit, size.",
+    help="How pictures are read: mean, std (of each channel, of pixels from 0 to 1), limit (pictures of each class), size.",
 )
 @click.option(
     "--against", metavar="FILE", help="Another model file: how far the answers differ, and how often they agree."

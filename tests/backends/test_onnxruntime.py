@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import artifact
 from edgebench_onnxruntime import OnnxRuntimeBackend, OnnxRuntimeSession
 from edgebench_onnxruntime.placement import profiled
-from edgebench_onnxruntime.settings import PROVIDERS
+from edgebench_onnxruntime.settings import PROVIDERS, wanted
 
 from edgebench.backend import EdgebenchError, MissingRuntime, ModelError, Session, check_fallback
 from edgebench.testing import Case
@@ -90,6 +92,34 @@ def test_a_provider_that_this_build_does_not_have_is_never_replaced_silently(onn
         MissingRuntime, match=r"no CUDAExecutionProvider\. Install it with: pip install onnxruntime-gpu"
     ):
         opened(onnx_case, provider="cuda")
+
+
+def test_a_mac_is_named_for_coreml_and_no_package_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(MissingRuntime) as caught:
+        wanted({"provider": "coreml"})
+    assert caught.value.fix == (
+        "Install it with: pip install onnxruntime" if sys.platform == "darwin" else "Use a Mac."
+    )
+
+
+def test_values_that_it_fails_on_are_not_told_as_a_misfit_of_shapes(tmp_path: Path) -> None:
+    import onnx
+
+    node = onnx.helper.make_node("Gather", ["table", "ids"], ["y"])
+    ids = onnx.helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ["N", 2])
+    out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 2, 3])
+    table = onnx.numpy_helper.from_array(np.zeros((10, 3), np.float32), "table")
+    graph = onnx.helper.make_graph([node], "g", [ids], [out], [table])
+    path = tmp_path / "gather.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10), str(path))
+    session = OnnxRuntimeBackend().open(artifact(path, "onnx"), {"threads": 1, "batch": 1, "precision": "fp32"})
+    with pytest.raises(ModelError, match=r"failed on inputs of the model's names.*Look at their values"):
+        session.run({"ids": np.array([[0, 99]], np.int64)})
+    with pytest.raises(ModelError, match=r"wants ids int64\[None, 2\] and was given ids int32"):
+        session.run({"ids": np.array([[0, 1]], np.int32)})
 
 
 def test_a_provider_that_takes_nothing_fails_the_row(onnx_case: Case) -> None:
