@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edgebench import plugins
 from edgebench.backend import Backend
 from edgebench.codec import Options
 from edgebench.errors import PlanError, did_you_mean
@@ -96,9 +97,12 @@ def check_backend_options(plan: Plan, backends: Mapping[str, Backend]) -> None:
     for name, options in plan.backend_options.items():
         if name not in backends:
             if name not in plan.backends:
+                known = name in plugins.backends()
                 raise PlanError(
                     f'Options are set for the backend "{name}", which is not used here.',
-                    did_you_mean(name, plan.backends),
+                    f"Measure on it, too (--backend {name}, or in backends of [run]), or leave them out."
+                    if known
+                    else did_you_mean(name, plan.backends),
                 )
             continue
         check_options(backends[name], options)

@@ -29,6 +29,7 @@ LAYERS = [
         "entries",
         "layouts",
         "quantities",
+        "scaled",
     },
     {"plan", "plan_file", "squares", "plugins", "backend"},
     {"metrics", "devices", "store", "report", "environment", "suites", "figures"},
