@@ -164,7 +164,8 @@ a second: so much the processor's cache alone may save, also where a neighbour e
 
 
 TINY = 1024
-"""An input of fewer bytes costs nothing to fetch: what repeating it saves are the branches that the processor learnt."""
+"""An input of fewer bytes costs nothing to fetch: what repeating it saves are the branches that the processor learnt.
+Runs from before the size was recorded have 0."""
 
 
 def _repeating(result: Result) -> tuple[str, ...]:
@@ -175,7 +176,7 @@ def _repeating(result: Result) -> tuple[str, ...]:
     ratio = found["value"]
     saved = (latency.value or 0.0) * (1 - 1 / ratio) if latency else math.inf
     remembers = caches(result.effective, REMEMBERS) and saved > LOOKED_UP + found.get("bytes", 0) / FETCHED
-    cached = "in the processor's cache" if found.get("bytes", TINY) >= TINY else "known to the processor"
+    cached = "in the processor's cache" if (found.get("bytes") or TINY) >= TINY else "known to the processor"
     why = "the runtime may remember answers" if remembers else f"one input stays {cached}"
     return (
         f"Fresh inputs took {text.percent(ratio - 1, 0)} longer than a repeated one: {why}. The latency is that of fresh ones.",

@@ -485,6 +485,7 @@ def test_integers_at_the_ends_are_said_to_be_the_applications_work() -> None:
     ("latency", "size", "said"),
     [
         (2.5e-6, 4, "one input stays known to the processor"),
+        (2.5e-6, 0, "processor's cache"),
         (2.5e-6, 4096, "processor's cache"),
         (54e-6, 24_576, "processor's cache"),
         (540e-6, 24_576, "may remember answers"),
