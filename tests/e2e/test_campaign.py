@@ -76,7 +76,7 @@ def undisturbed(*asked: Any) -> tuple[dict[str, Result], list[dict[str, Any]]]:
         withheld = [str(r.noise["why"]) for r in results.values() if r.noise.get("state") in UNPUBLISHED]
         if not withheld:
             return results, events
-    if "hypervisor" in withheld[0] or os.getloadavg()[0] > 0.75 * (os.cpu_count() or 1):
+    if "hypervisor" in withheld[0] or os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1):
         pytest.skip(f"no figure is to be had on this machine now: {withheld[0]}")
     pytest.fail(f"four times in a row, on a machine that does nothing else: {withheld}")
 
