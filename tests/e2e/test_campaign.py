@@ -217,7 +217,7 @@ def test_a_slower_variant_is_called_slower_and_the_baseline_is_not_compared_with
     slow = replace(work(tmp_path, "slow", {"sleep": 0.008}), baseline=base.cell.id)
     results, _ = undisturbed(
         [replace(base, baseline=base.cell.id), slow],
-        replace(FAST, least_generations=4, most_generations=4, slice_seconds=0.1),
+        replace(FAST, least_generations=4, most_generations=4, slice_seconds=0.3),
     )
     assert results["base"].get("speedup") is None
     speedup = results["slow"].get("speedup")
