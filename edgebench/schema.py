@@ -6,9 +6,10 @@ Numbers are raw samples in SI base units (seconds, bytes, joules, 1/s); nothing 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from edgebench.codec import SCHEMA, Options, digest
 from edgebench.scaled import Scaled
@@ -28,6 +29,14 @@ class TensorSpec:
     shape: tuple[int | None, ...]
     scaled: Scaled | None = None
     """For integers that stand for real numbers. A session takes and gives the integers: turning them is the application's."""
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether an array of this shape is one: a free axis takes any size."""
+        return len(shape) == len(self.shape) and all(s in (None, d) for s, d in zip(self.shape, shape, strict=True))
+
+    def takes(self, array: Any) -> bool:
+        """Whether this numpy array is one: its type, and its shape."""
+        return bool(array.dtype == self.dtype) and self.fits(array.shape)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,7 +154,7 @@ class ExecuTorchSession(Session):
         for spec in self.inputs:
             array = feeds.get(spec.name)
             given = "nothing" if array is None else f"{array.dtype}{list(array.shape)}"
-            if array is None or array.dtype != spec.dtype or not _of_shape(array.shape, spec.shape):
+            if array is None or not spec.takes(array):
                 raise ModelError(
                     f"Input {spec.name!r} must be {spec.dtype}{list(spec.shape)} and is {given}.",
                     "Give inputs of the program's types and shapes, or export it for these.",
@@ -264,7 +264,3 @@ def _spec(path: str, name: str, told: Any) -> TensorSpec:
 
 def _of_batch(spec: TensorSpec, batch: int | None) -> TensorSpec:
     return TensorSpec(name=spec.name, dtype=spec.dtype, shape=(batch, *spec.shape[1:]))
-
-
-def _of_shape(found: Sequence[int], wanted: Sequence[int | None]) -> bool:
-    return len(found) == len(wanted) and all(w in (None, f) for f, w in zip(found, wanted, strict=True))

@@ -121,7 +121,7 @@ class LiteRtSession(Session):
 
     def _arrays(self, feeds: Feeds) -> list[Tensor]:
         """The array of each input. Raises ModelError for one that is missing or does not fit."""
-        if any(end.spec.name not in feeds or not end.takes(feeds[end.spec.name]) for end in self._in):
+        if any(end.spec.name not in feeds or not end.spec.takes(feeds[end.spec.name]) for end in self._in):
             raise self._misfit(feeds)
         arrays = [np.ascontiguousarray(feeds[end.spec.name]) for end in self._in]
         if any(end.shape != array.shape for end, array in zip(self._in, arrays, strict=True)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgebench.backend import Scaled, Tensor, TensorSpec, np
+from edgebench.backend import Scaled, TensorSpec, np
 
 
 class End:
@@ -22,14 +22,6 @@ class End:
             dtype=np.dtype(detail["dtype"]).name,
             shape=tuple(None if axis in free else size for axis, size in enumerate(self.shape)),
             scaled=_scaled(detail),
-        )
-
-    def takes(self, array: Tensor) -> bool:
-        same = len(array.shape) == len(self.shape)
-        return (
-            same
-            and array.dtype == self.spec.dtype
-            and all(s in (None, d) for s, d in zip(self.spec.shape, array.shape, strict=True))
         )
 
 

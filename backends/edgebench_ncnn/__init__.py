@@ -156,7 +156,7 @@ class NcnnSession(Session):
         for spec in self.inputs:
             array = feeds.get(spec.name)
             given = "nothing" if array is None else f"{array.dtype}{list(array.shape)}"
-            if array is None or array.dtype != spec.dtype or not _of_shape(array.shape, spec.shape):
+            if array is None or not spec.takes(array):
                 raise ModelError(
                     f"Input {spec.name!r} must be {spec.dtype}{list(spec.shape)} and is {given}.",
                     "Give inputs of the network's shapes, or convert it for these.",
@@ -175,7 +175,7 @@ class NcnnSession(Session):
         taken = self._taken_by_convolution(name)
         if name in given:
             asked = TensorSpec(name=name, dtype="float32", shape=tuple(given[name]))
-            if taken and not _of_shape(given[name], taken.shape):
+            if taken and not taken.fits(given[name]):
                 raise ModelError(
                     f"{path} takes {list(taken.shape)} as {name}, and {list(asked.shape)} was given.",
                     "Give the shape that it was made for.",
@@ -294,7 +294,3 @@ def _is_int8(words: Sequence[str]) -> bool:
     """Whether a layer has scales for int8: parameter 8 (18 of MultiHeadAttention and Gemm)."""
     key = "18" if words[0] in ("MultiHeadAttention", "Gemm") else "8"
     return _parameters(words).get(key, 0) != 0
-
-
-def _of_shape(found: Sequence[int], wanted: Sequence[int | None]) -> bool:
-    return len(found) == len(wanted) and all(w in (None, f) for f, w in zip(found, wanted, strict=True))

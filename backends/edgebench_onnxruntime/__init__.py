@@ -19,8 +19,6 @@ from edgebench.backend import (
     Options,
     Outputs,
     Session,
-    Tensor,
-    TensorSpec,
     check_fallback,
     cpu_key,
     kept,
@@ -161,7 +159,7 @@ class OnnxRuntimeSession(Session):
         del self._session
 
     def _misfit(self, feeds: Feeds, error: Exception) -> ModelError:
-        if all(s.name in feeds and _fits(s, feeds[s.name]) for s in self.inputs):
+        if all(s.name in feeds and s.takes(feeds[s.name]) for s in self.inputs):
             return ModelError(
                 f"ONNX Runtime failed on inputs of the model's names, types and shapes: {words(error)}",
                 "Look at their values (an index beyond its table?) and at how their free axes go together.",
@@ -172,11 +170,6 @@ class OnnxRuntimeSession(Session):
             f"ONNX Runtime wants {wanted} and was given {given or 'nothing'}: {words(error)}",
             "Give inputs of the model's names, types and shapes, or export it for these.",
         )
-
-
-def _fits(spec: TensorSpec, array: Tensor) -> bool:
-    same = array.dtype == spec.dtype and len(array.shape) == len(spec.shape)
-    return same and all(s in (None, d) for s, d in zip(spec.shape, array.shape, strict=True))
 
 
 def _check_int8(options: Mapping[str, Any]) -> None:

@@ -205,7 +205,7 @@ class OpenVinoSession(Session):
         """Each input as the runtime may hold it. Raises ModelError for one that is missing or does not fit."""
         for spec in self.inputs:
             array = feeds.get(spec.name)
-            if array is None or array.dtype != spec.dtype or not _of_shape(array.shape, spec.shape):
+            if array is None or not spec.takes(array):
                 raise self._misfit(feeds)
         # A tensor that shares memory must be able to write there, although no inference does.
         return [np.require(feeds[spec.name], requirements=["C", "W"]) for spec in self.inputs]
@@ -243,7 +243,3 @@ class OpenVinoSession(Session):
 
 def _heavy(kind: str) -> bool:
     return kind != "Convert" and any(op in kind for op in HEAVY_OPS)
-
-
-def _of_shape(found: Sequence[int], wanted: Sequence[int | None]) -> bool:
-    return len(found) == len(wanted) and all(w in (None, f) for f, w in zip(found, wanted, strict=True))

@@ -181,7 +181,7 @@ class TorchSession(Session):
         for spec in self.inputs:
             array = feeds.get(spec.name)
             given = "nothing" if array is None else f"{array.dtype}{list(array.shape)}"
-            if array is None or array.dtype != spec.dtype or not _of_shape(array.shape, spec.shape):
+            if array is None or not spec.takes(array):
                 raise ModelError(
                     f"Input {spec.name!r} must be {spec.dtype}{list(spec.shape)} and is {given}.",
                     "Give inputs of the program's types and shapes, or export it for these.",
@@ -237,7 +237,3 @@ def _of_batch(specs: Sequence[TensorSpec], batch: int) -> tuple[TensorSpec, ...]
 
 def _spec(known: Mapping[str, Any]) -> TensorSpec:
     return TensorSpec(name=known["name"], dtype=known["dtype"], shape=tuple(known["shape"]))
-
-
-def _of_shape(found: Sequence[int], wanted: Sequence[int | None]) -> bool:
-    return len(found) == len(wanted) and all(w in (None, f) for f, w in zip(found, wanted, strict=True))

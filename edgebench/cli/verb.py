@@ -85,10 +85,8 @@ def _quiet_pipe() -> Iterator[None]:
     """Where the reader of our output has what it wanted (`| head`), end without a word, as SIGPIPE ends a program."""
     try:
         yield
-    except (
-        BrokenPipeError,
-        SystemExit,
-    ) as end:  # rich makes a status of 1 of the former, and so does click further out
+    except (BrokenPipeError, SystemExit) as end:
+        # Rich makes a status of 1 of the former, and so does click further out.
         if not isinstance(end, BrokenPipeError) and not isinstance(end.__context__, BrokenPipeError):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be written has nowhere to go

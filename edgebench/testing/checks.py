@@ -29,7 +29,6 @@ from edgebench.testing.instruments import (
     distance,
     identical,
     is_json,
-    of_shape,
     repeat,
     require,
     resident_bytes,
@@ -94,7 +93,7 @@ def specs(backend: Backend, case: Case) -> None:
             f"output {spec.name!r} is {type(array).__name__}, not a numpy array",
         )
         require(
-            array.dtype == spec.dtype and of_shape(array, spec),
+            spec.takes(array),
             f"output {spec.name!r} is declared as {spec.dtype}{list(spec.shape)} and is {describe(array)}",
         )
 

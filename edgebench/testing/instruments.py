@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from edgebench.backend import Backend, Feeds, Outputs, Session, TensorSpec
+from edgebench.backend import Backend, Feeds, Outputs, Session
 
 SAME = 1e-5
 """Repeating an inference may change the order of a sum (relative L2), and nothing else."""
@@ -30,10 +30,6 @@ def require(condition: bool, message: str) -> None:
 
 def describe(array: Any) -> str:
     return f"{array.dtype}{list(array.shape)}"
-
-
-def of_shape(array: Any, spec: TensorSpec) -> bool:
-    return array.ndim == len(spec.shape) and all(s in (None, d) for s, d in zip(spec.shape, array.shape, strict=True))
 
 
 def distance(found: Any, wanted: Any) -> float:
