@@ -69,7 +69,19 @@ def _precision(result: Result) -> Entry:
     if found != asked:
         note = f"{plain(asked)} was asked for; what ran is in the table."
         return Entry(value=str(found), text=plain(str(found)), notes=(note,), tone="doubt")
-    return Entry(value=found, text=plain(found))
+    return Entry(value=found, text=plain(found), notes=_narrowed(result))
+
+
+def _narrowed(result: Result) -> tuple[str, ...]:
+    """Of an int8 file whose weights have fewer bits than its recipe has."""
+    facts = result.artifact.facts if result.artifact else {}
+    bits, asked = facts.get("weight_bits"), facts.get("weight_bits_asked")
+    if asked is None:
+        return ()
+    return (
+        f"Its weights have {bits} bits where the recipe has {asked}: more overflow on an x86 without VNNI. "
+        f"weight_bits = {bits} in a qat step learns for them.",
+    )
 
 
 def options_text(result: Result) -> str:

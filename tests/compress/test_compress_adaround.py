@@ -31,7 +31,7 @@ def grid(model: nn.Module, name: str, per_channel: bool) -> tuple[torch.Tensor, 
     """A folded weight in steps of its own scale, and that scale."""
     layer = layers.by_name(layers.find(layers.trace(model, EXAMPLE)))[name]
     weight = layers.folded(model, layer)
-    scale = rounding.scale_of(weight, per_channel)
+    scale = rounding.scale_of(weight, per_channel, 127)
     return weight / scale, scale
 
 

@@ -75,7 +75,8 @@ def files(
 def test_int8_answers_nearly_as_float_with_every_layer_in_int8(name: str, trained: nn.Module, files: Any) -> None:
     path, facts = files[name]
     bits = 7 if "s7" in name else 8
-    assert facts == {"int8_layers": 10, "layers": 10, "int8_coverage": 1.0, "weight_bits": bits}
+    told = {"weight_bits": bits, **({"weight_bits_asked": 8} if bits < 8 else {})}
+    assert facts == {"int8_layers": 10, "layers": 10, "int8_coverage": 1.0, **told}
     samples = stripes().evaluation.inputs
     wanted = trained(tensor(samples)).detach().numpy()
     found = answers(path, samples)
@@ -120,7 +121,7 @@ def test_weights_of_seven_bits_are_right_on_kernels_that_add_in_sixteen(
     weights = [w for w in onnx.load(path).graph.initializer if w.data_type == onnx.TensorProto.INT8 and len(w.dims) > 1]
     most = [int(abs(onnx.numpy_helper.to_array(w).astype(int)).max()) for w in weights]
     assert most
-    assert max(most) == 64
+    assert max(most) == 63
     samples = stripes().evaluation.inputs
     fast = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])  # as a user opens it
     found, right = fast.run(None, {"input": samples})[0], answers(float_onnx, samples)

@@ -64,7 +64,7 @@ def test_the_weights_are_rounded_as_the_lowering_will() -> None:
     weights = [m for m in fakes if getattr(m, "qscheme", None) == torch.per_channel_symmetric]
     assert len(weights) == 2
     layer = layers.find(layers.trace(model, INPUTS[:4]))[0]
-    scale = rounding.scale_of(layers.folded(model, layer), True).reshape(-1)
+    scale = rounding.scale_of(layers.folded(model, layer), True, 127).reshape(-1)
     found = next(m.scale for m in weights if len(m.scale) == 4)
     torch.testing.assert_close(found, scale, rtol=1e-4, atol=0)
 

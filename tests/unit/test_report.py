@@ -21,7 +21,7 @@ from edgebench.plugins import load
 from edgebench.report import csv, json, markdown
 from edgebench.report.spread import Spread
 from edgebench.report.table import Source, Table, build, build_all
-from edgebench.schema import Cell, DeviceProfile, Interval, Measurement, Result, Run
+from edgebench.schema import Artifact, Cell, DeviceProfile, Interval, Measurement, Result, Run
 
 PLAN = Options(
     {"name": "quick", "recipes": [{"name": "teacher"}, {"name": "small"}], "backends": ["ort", "ov"], "protocol": {}}
@@ -479,6 +479,17 @@ def test_integers_at_the_ends_are_said_to_be_the_applications_work() -> None:
     effective = Options(precision="int8", integer_ends={"x": "int8, scale 0.036, zero point -4"})
     said = markdown.render(build(RUN, [good(effective=effective)]))
     assert "x is int8, scale 0.036, zero point -4: turning numbers into these, and back, is the application's" in said
+
+
+def test_weights_of_fewer_bits_than_the_recipe_has_are_said_to_be() -> None:
+    plain, facts = good(effective=Options(precision="int8")), Options(weight_bits=7, weight_bits_asked=8)
+    plain = dataclasses.replace(plain, cell=dataclasses.replace(plain.cell, precision="int8"))
+    narrow = dataclasses.replace(
+        plain, artifact=Artifact(format="onnx", path="net.onnx", sha256="0", size=1, facts=facts)
+    )
+    words = "weights have 7 bits where the recipe has 8"
+    assert words in markdown.render(build(RUN, [narrow]))
+    assert words not in markdown.render(build(RUN, [plain]))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from edgebench.compress.lowering.counted import int8_facts
 from edgebench.compress.lowering.culprit import cannot
 from edgebench.compress.lowering.lower_x86 import _observer, _separate_calls
-from edgebench.compress.quantization import layers
+from edgebench.compress.quantization import grid, layers
 from edgebench.compress.quantization.calibration import check_samples
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.errors import EdgebenchError, MissingRuntime, ModelError
@@ -61,7 +61,7 @@ def quantize(
             ) from error
         edge = _partitioned(_exported(graph, given))
         covered = _coverage(edge.exported_program().graph_module)
-        return {**_write(edge, path), **int8_facts(*covered)}
+        return {**_write(edge, path), **int8_facts(*covered), "weight_bits": asked.weight_bits}
 
 
 def _check_installed() -> None:
@@ -110,7 +110,7 @@ def _calibrated(model: nn.Module, example: Tensor, samples: NDArray[Any], asked:
     _keep_float(quantizer, graph, asked.float_names)
     # Around layer norm and softmax int8 costs more accuracy than it saves time: there, weighted layers only.
     if asked.activations == "dynamic":
-        quantizer.set_operator_type(aten.linear.default, _dynamic(asked.per_channel))  # it has no dynamic convolution
+        quantizer.set_operator_type(aten.linear.default, _dynamic(asked))  # it has no dynamic convolution
     elif any(node.target in _TRANSFORMER for node in graph.graph.nodes):
         for operator in _WEIGHTED:
             quantizer.set_operator_type(operator, config)
@@ -132,13 +132,17 @@ def _keep_float(quantizer: Any, graph: torch.fx.GraphModule, names: Sequence[str
         quantizer.set_filter_function(lambda node: node not in hidden)
 
 
-def _dynamic(per_channel: bool) -> Any:
+def _dynamic(asked: Quantize) -> Any:
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import get_symmetric_quantization_config
 
-    return get_symmetric_quantization_config(is_per_channel=per_channel, is_dynamic=True)
+    most = grid.steps(asked.weight_bits)
+    return get_symmetric_quantization_config(
+        is_per_channel=asked.per_channel, is_dynamic=True, weight_qmin=-most, weight_qmax=most
+    )
 
 
 def _config(asked: Quantize) -> Any:
+    most = grid.steps(asked.weight_bits)
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import QuantizationConfig
     from torchao.quantization.pt2e.observer import MinMaxObserver, PerChannelMinMaxObserver
     from torchao.quantization.pt2e.quantizer import QuantizationSpec
@@ -153,8 +157,8 @@ def _config(asked: Quantize) -> Any:
     )
     weights = QuantizationSpec(
         dtype=torch.int8,
-        quant_min=-127,
-        quant_max=127,
+        quant_min=-most,
+        quant_max=most,
         qscheme=torch.per_channel_symmetric if asked.per_channel else torch.per_tensor_symmetric,
         ch_axis=0 if asked.per_channel else None,
         observer_or_fake_quant_ctr=(PerChannelMinMaxObserver if asked.per_channel else MinMaxObserver).with_args(

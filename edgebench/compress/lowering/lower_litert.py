@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebench.compress.lowering import tflite_file, tflite_layers
+from edgebench.compress.lowering import tflite_file, tflite_layers, tflite_weights
 from edgebench.compress.lowering.counted import int8_facts
 from edgebench.compress.lowering.lower_onnx import check_samples
 from edgebench.compress.quantization import ranges
@@ -77,13 +77,14 @@ def quantize(
     names = set(tflite_file.operators(tflite_file.parse(content)))
     dynamic = dynamic or asked.activations == "dynamic" or names >= _TRANSFORMER
     keep = tflite_layers.scopes(tflite_file.parse(content), asked.float_names)
+    steps = tflite_weights.limits(tflite_file.parse(content), asked.per_channel, asked.weight_bits)
     with silent():
         try:
             if dynamic:
-                made = _quantized(content, _recipe("dynamic", asked.per_channel, keep), {})
+                made = _quantized(content, _recipe("dynamic", asked.per_channel, keep), steps)
             else:
                 limits = _limits(content, samples[: asked.samples], asked.ranges, free)
-                made = _static(content, asked.per_channel, limits, keep)
+                made = _static(content, asked.per_channel, {**_bounds(limits), **steps}, keep)
         except Exception as error:
             raise ModelError(
                 f"ai-edge-quantizer cannot quantize this network: {first_line(error)}.",
@@ -93,6 +94,7 @@ def quantize(
     return {
         **({} if free else {"batch": 1}),
         "activations": "dynamic" if dynamic else "static",
+        "weight_bits": asked.weight_bits,
         **int8_facts(*tflite_file.coverage(tflite_file.parse(made))),
     }
 
@@ -175,7 +177,11 @@ def _recipe(kind: str, per_channel: bool, keep: Sequence[str] = ()) -> list[Any]
     return list(recipe.get_quantization_recipe())
 
 
-def _static(content: bytes, per_channel: bool, limits: dict[str, ranges.Range], keep: Sequence[str]) -> bytes:
+def _bounds(limits: Mapping[str, ranges.Range]) -> tflite_weights.Limits:
+    return {name: {"min": np.array([low]), "max": np.array([high])} for name, (low, high) in limits.items()}
+
+
+def _static(content: bytes, per_channel: bool, limits: tflite_weights.Limits, keep: Sequence[str]) -> bytes:
     """Static int8 with float32 ends; but where an output also feeds a layer, LiteRT refuses that, and they are int8."""
     made = _quantized(content, _recipe("static", per_channel, keep), limits)
     try:
@@ -186,12 +192,11 @@ def _static(content: bytes, per_channel: bool, limits: dict[str, ranges.Range], 
     return made
 
 
-def _quantized(content: bytes, recipe: list[Any], limits: dict[str, ranges.Range]) -> bytes:
+def _quantized(content: bytes, recipe: list[Any], limits: tflite_weights.Limits) -> bytes:
     from ai_edge_quantizer.quantizer import Quantizer
 
-    found = {name: {"min": np.array([low]), "max": np.array([high])} for name, (low, high) in limits.items()}
     quantizer = Quantizer(bytearray(content), recipe)
-    done = quantizer.quantize(found or None, enable_progress_bar=False, enable_progress_report=False)
+    done = quantizer.quantize(limits or None, enable_progress_bar=False, enable_progress_report=False)
     return bytes(done.quantized_model)
 
 

@@ -49,7 +49,7 @@ def quantize(source: Path, samples: Samples, asked: Quantize, path: Path) -> dic
 
 def _check_settings(asked: Quantize) -> None:
     """Refuse what NNCF would leave aside without a word."""
-    plain = {"ranges": "minmax", "per_channel": True, "activations": "static", "float_layers": ""}
+    plain = {"ranges": "minmax", "per_channel": True, "weight_bits": 8, "activations": "static", "float_layers": ""}
     set_otherwise = [name for name, value in plain.items() if getattr(asked, name) != value]
     if set_otherwise:
         raise ModelError(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgebench.compress.lowering import onnx_weights
 from edgebench.compress.lowering.counted import int8_facts
 from edgebench.compress.lowering.onnx_int8 import coverage
-from edgebench.compress.quantization import calibration
+from edgebench.compress.quantization import calibration, grid
 from edgebench.compress.quantization.calibration import Limits, Samples, check_samples
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.errors import EdgebenchError, ModelError, PlanError, did_you_mean
@@ -39,8 +40,7 @@ def quantize(
     """Write the int8 form of a float ONNX file: s8 weights, and activations u8 or, if `signed`, symmetric s8.
 
     u8 is what x86 kernels fuse (with s8 activations onnxruntime's are slower than float there); symmetric s8 is
-    what TensorRT and ARM take. `narrow` weights have 7 bits (-64 to 64): an x86 without VNNI adds two products of u8 and s8
-    in 16 bits, which 8 bits overflow, to answers far off (vpmaddubsw; onnxruntime's "reduce_range").
+    what TensorRT and ARM take. `narrow` weights have 7 bits at most, as an x86 without VNNI needs.
 
     Layers that `asked` keeps in float have no quantizers of their own. Returns facts,
     `int8_coverage` among them. Raises ModelError, DataError, or PlanError for a layer that is not there.
@@ -52,13 +52,13 @@ def quantize(
         )
     check_samples(samples)
     check_float(source)
+    bits, told = grid.narrowed(asked.weight_bits, narrow)
     with quiet(), tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder, "prepared.onnx")
         try:
             prepare(source, prepared)
-            chosen = calibration.first(samples, asked.samples)
-            limits = {} if asked.activations == "dynamic" else calibration.limits(prepared, chosen, asked.ranges)
-            write(prepared, limits, asked, path, signed=signed, keep=asked.float_names, narrow=narrow)
+            found = limits(prepared, samples, asked, bits)
+            write(prepared, found, asked, path, signed=signed, keep=asked.float_names, bits=bits)
             facts = _finish(path)
         except EdgebenchError:
             raise
@@ -66,7 +66,7 @@ def quantize(
             raise ModelError(
                 f"onnxruntime cannot quantize this network: {first_line(error)}.", "Leave the quantize step out."
             ) from error
-    return {**facts, "weight_bits": 7 if narrow else 8}
+    return {**facts, **told}
 
 
 def check_float(source: Path) -> None:
@@ -161,6 +161,32 @@ def nodes_named(graph: Any, names: Sequence[str]) -> list[str]:
     return [node for name in names for node in layers[name]]
 
 
+def limits(prepared: Path, samples: Samples, asked: Quantize, bits: int) -> Limits:
+    """The ranges of a prepared graph over its samples, as it will be: with its weights on the grid of fewer bits than 8."""
+    import onnx
+
+    if asked.activations == "dynamic":
+        return {}
+    chosen = calibration.first(samples, asked.samples)
+    if bits == grid.MOST_BITS:
+        return calibration.limits(prepared, chosen, asked.ranges)
+    model = onnx.load(prepared)
+    left = set(nodes_named(model.graph, asked.float_names))
+    onto = [node for node in _weighted(model.graph) if node.name not in left]
+    onnx_weights.put(model.graph, onnx_weights.scales(onto, model.graph, _by_channel(asked), bits), grid.steps(bits))
+    with tempfile.TemporaryDirectory() as folder:
+        rounded = Path(folder, "rounded.onnx")
+        onnx.save(model, rounded)
+        return calibration.limits(rounded, chosen, asked.ranges)
+
+
+def _by_channel(asked: Quantize) -> Sequence[str]:
+    """The kinds of layers with a scale for each channel: a convolution that finds its ranges as it runs has one for all."""
+    if not asked.per_channel:
+        return ()
+    return DYNAMIC[1:] if asked.activations == "dynamic" else LAYERS
+
+
 def write(
     prepared: Path,
     limits: Mapping[str, tuple[float, float]],
@@ -170,22 +196,28 @@ def write(
     signed: bool = False,
     keep: Sequence[str] = (),
     only: Sequence[str] = (),
-    narrow: bool = False,
+    bits: int | None = None,
 ) -> None:
-    """Lower a prepared graph with the ranges of its calibration: the layers `keep` stay in float; with `only`, all others do."""
+    """Lower a prepared graph with the ranges of its calibration: the layers `keep` stay in float; with `only`, all others do.
+
+    `bits` of each weight, if other than the settings'.
+    """
     import onnx
 
-    graph = onnx.load(prepared, load_external_data=False).graph
+    graph = onnx.load(prepared).graph
     left, chosen = nodes_named(graph, keep), nodes_named(graph, only)
+    scales = onnx_weights.scales(_weighted(graph), graph, _by_channel(asked), bits or asked.weight_bits)
     if asked.activations == "dynamic":
-        _dynamic(prepared, asked, path, left, chosen, narrow)
+        _dynamic(prepared, asked, path, left, chosen, scales)
     else:
         # Around layer norm and softmax int8 costs more accuracy than it saves time: there, weighted layers only.
         weighted = any(node.op_type in _TRANSFORMER for node in graph.node)
-        _static(prepared, dict(limits), asked, path, signed, left, chosen, weighted, narrow)
+        _static(prepared, dict(limits), asked, path, signed, left, chosen, weighted, scales)
 
 
-def _dynamic(prepared: Path, asked: Quantize, path: Path, keep: list[str], only: list[str], narrow: bool) -> None:
+def _dynamic(
+    prepared: Path, asked: Quantize, path: Path, keep: list[str], only: list[str], scales: onnx_weights.Scales
+) -> None:
     """s8 weights; u8 activations whose range each inference finds anew, so that no calibration can be wrong."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -194,10 +226,10 @@ def _dynamic(prepared: Path, asked: Quantize, path: Path, keep: list[str], only:
         str(path),
         op_types_to_quantize=list(DYNAMIC),
         per_channel=asked.per_channel,
-        reduce_range=narrow,
         weight_type=QuantType.QInt8,
         nodes_to_quantize=only,
         nodes_to_exclude=keep,
+        extra_options={"TensorQuantOverrides": scales},
     )
 
 
@@ -210,7 +242,7 @@ def _static(
     keep: list[str],
     only: list[str],
     weighted: bool,
-    narrow: bool,
+    scales: onnx_weights.Scales,
 ) -> None:
     """What onnxruntime's quantize_static does after its calibration, with the ranges of ours."""
     from onnxruntime.quantization import QuantType
@@ -223,14 +255,14 @@ def _static(
     quantizer = QDQQuantizer(
         load_model_with_shape_infer(prepared),
         asked.per_channel,
-        narrow,
+        False,
         QuantType.QInt8,
         QuantType.QInt8 if signed else QuantType.QUInt8,
         TensorsData(CalibrationMethod.MinMax, seen),
         only,
         keep,
         list(LAYERS) if weighted else list(QDQRegistry),
-        {"ActivationSymmetric": signed, "WeightSymmetric": True},
+        {"ActivationSymmetric": signed, "WeightSymmetric": True, "TensorQuantOverrides": scales},
     )
     quantizer.quantize_model()
     quantizer.model.save_model_to_file(str(path), False)

@@ -18,7 +18,7 @@ from torch.fx import GraphModule, Node
 from edgebench.compress.lowering import x86_float
 from edgebench.compress.lowering.counted import int8_facts
 from edgebench.compress.lowering.export import save_program
-from edgebench.compress.quantization import layers, ranges
+from edgebench.compress.quantization import grid, layers, ranges
 from edgebench.compress.quantization.calibration import check_samples
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.errors import ModelError, PlanError
@@ -47,9 +47,11 @@ def quantize(
 
     `example` is (B, ...), B >= 2; the batch axis stays free. Unless `fused`, it has quantize and dequantize around float layers:
     what a compiler of torch's takes, which fuses them itself.
-    `narrow` weights have 7 bits, as oneDNN needs without VNNI. Returns facts, `int8_coverage` among them. Raises ModelError.
+    `narrow` weights have 7 bits at most, as oneDNN needs without VNNI. Returns facts, `int8_coverage` among them. Raises
+    ModelError.
     """
     check_samples(samples)
+    bits, told = grid.narrowed(asked.weight_bits, narrow)
     if asked.activations == "dynamic":
         raise PlanError(
             "torch on x86 has no dynamic int8 that needs no compiler.",
@@ -60,7 +62,7 @@ def quantize(
         raise ModelError("This torch has no oneDNN int8 kernels.", "Lower for torch on an x86 machine.")
     with quiet(), torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
-            graph = _calibrated(model, example, samples[: asked.samples], asked, 63 if narrow else 127)
+            graph = _calibrated(model, example, samples[: asked.samples], asked, grid.steps(bits))
             if fused:
                 graph = _fused(graph, example)
                 x86_float.unpack(graph)
@@ -74,7 +76,7 @@ def quantize(
             raise ModelError(
                 f"torch cannot quantize this network for x86: {first_line(error)}.", "Leave torch out of this recipe."
             ) from error
-    return {**_facts(program.graph_module), "weight_bits": 7 if narrow else 8}
+    return {**_facts(program.graph_module), **told}
 
 
 def _without_unused(graph: GraphModule) -> None:

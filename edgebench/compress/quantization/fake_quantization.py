@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from edgebench.compress.lowering.lower_x86 import _separate_calls
-from edgebench.compress.quantization import layers
+from edgebench.compress.quantization import grid, layers
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.errors import MissingRuntime, ModelError
 
@@ -23,9 +23,9 @@ _NOTE = "quantization_annotation"
 def prepared(model: nn.Module, example: Tensor, asked: Quantize) -> GraphModule:
     """The graph of the network in training mode, `example` (B, ...), B >= 2, with a fake quantizer around every layer.
 
-    Activations are u8 by tensor, with moving-average ranges; weights s8 symmetric, by channel or by tensor, with the batch norm
-    folded in. The layers that `asked` keeps in float have none. Raises ModelError, MissingRuntime, or PlanError for such a
-    layer that is not there.
+    Activations are u8 by tensor, with moving-average ranges; weights symmetric of `weight_bits`, by channel or by tensor, with
+    the batch norm folded in. The layers that `asked` keeps in float have none. Raises ModelError, MissingRuntime, or PlanError
+    for such a layer that is not there.
     """
     layers.check_names(model, example, asked.float_names)
     with quiet(), torch.random.fork_rng(devices=[]):
@@ -35,7 +35,9 @@ def prepared(model: nn.Module, example: Tensor, asked: Quantize) -> GraphModule:
             program = torch.export.export(model.train(), (example.clone(),), dynamic_shapes=free)
             graph = program.module(check_guards=False)
             calls = _separate_calls(graph)
-            quantizer = _quantizer(x86.X86InductorQuantizer)().set_global(_config(asked.per_channel))
+            quantizer = _quantizer(x86.X86InductorQuantizer)().set_global(
+                _config(asked.per_channel, grid.steps(asked.weight_bits))
+            )
             for name in asked.float_names:
                 for call in calls.get(name, [name]):
                     quantizer.set_module_name_qconfig(call, None)
@@ -74,7 +76,8 @@ def _quantizer(kind: Any) -> Any:
     return WithoutEmptyNotes
 
 
-def _config(per_channel: bool) -> Any:
+def _config(per_channel: bool, most: int) -> Any:
+    """Weights are whole numbers up to `most`, as every lowering has them."""
     from torchao.quantization.pt2e import FakeQuantize, FusedMovingAvgObsFakeQuantize
     from torchao.quantization.pt2e.observer import (
         MovingAverageMinMaxObserver,
@@ -95,8 +98,8 @@ def _config(per_channel: bool) -> Any:
     observer = MovingAveragePerChannelMinMaxObserver if per_channel else MovingAverageMinMaxObserver
     weights = QuantizationSpec(
         dtype=torch.int8,
-        quant_min=-127,  # as every lowering has it
-        quant_max=127,
+        quant_min=-most,
+        quant_max=most,
         qscheme=torch.per_channel_symmetric if per_channel else torch.per_tensor_symmetric,
         ch_axis=0 if per_channel else None,
         # The range is that of the weight as it is, no average over steps; the fused form's scale is off by 1 / 254.

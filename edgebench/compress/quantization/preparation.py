@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from edgebench.compress.context import Context
 from edgebench.compress.load_model import tensor
 from edgebench.compress.lowering.export import export_onnx
-from edgebench.compress.quantization import equalise, layers, rounding, sensitivity, smooth
+from edgebench.compress.quantization import equalise, grid, layers, rounding, sensitivity, smooth
 from edgebench.compress.quantization.calibration import check_samples
 from edgebench.errors import PlanError
 
@@ -67,14 +67,22 @@ def _keep_function(model: nn.Module, example: Tensor, samples: Tensor, asked: Qu
         context.remember(smoothed_norms=norms)
 
 
+def rounds(asked: Quantize) -> bool:
+    """Whether weights are put on their grid here. Of 8 bits the nearest is what each lowering does; of fewer the ranges too
+    are to be those of the network as it will be.
+    """
+    return asked.rounding != "nearest" or asked.bias_correction or asked.weight_bits < grid.MOST_BITS
+
+
 def _onto_grid(model: nn.Module, example: Tensor, samples: Tensor, asked: Quantize, context: Context) -> None:
-    if asked.rounding == "nearest" and not asked.bias_correction:
+    if not rounds(asked):
         return
     errors = rounding.onto_grid(
         model,
         example,
         samples,
         per_channel=asked.per_channel,
+        bits=asked.weight_bits,
         adaround=asked.rounding_steps if asked.rounding == "adaround" else 0,
         correct=asked.bias_correction,
         skip=asked.float_names,
@@ -89,7 +97,7 @@ def _onto_grid(model: nn.Module, example: Tensor, samples: Tensor, asked: Quanti
 def _choose(model: nn.Module, exact: nn.Module, example: Tensor, asked: Quantize, context: Context) -> None:
     """Choose the layers that stay in float, and give them back their exact weights where the budget holds with those too."""
     samples, judged = context.data.calibration.inputs, sensitivity.judged_by(asked, context.data)
-    rounded = asked.rounding != "nearest" or asked.bias_correction
+    rounded = rounds(asked)
     with tempfile.TemporaryDirectory() as folder:
         source, float_file = Path(folder, "rounded.onnx"), Path(folder, "exact.onnx")
         export_onnx(model, example, source)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from edgebench.compress import values
 from edgebench.compress.context import Context
+from edgebench.compress.quantization import grid
 from edgebench.compress.quantization.quantize import Quantize
 from edgebench.compress.training.learning import Learning
 
@@ -22,8 +23,9 @@ class Qat(Learning):
 
     Fake quantization with batch norms folded as they will be (Jacob et al., 2018, arXiv:1712.05877; straight-through:
     Bengio et al., 2013, arXiv:1308.3432), by torchao's PT2E on the exported graph. The trained weights go back into the network;
-    each lowering calibrates them for its target, as for `quantize`: `samples`, `ranges`, `per_channel` and `float_layers` (the
-    layers that stay in float, with commas between them) are as there. The training options are those of `train`; with
+    each lowering calibrates them for its target, as for `quantize`: `samples`, `ranges`, `per_channel`, `weight_bits` and
+    `float_layers` (the layers that stay in float, with commas between them) are as there. Files for an x86 without VNNI have
+    weights of 7 bits: `weight_bits = 7` learns for them. The training options are those of `train`; with
     losses = { hinton = {} } and teachers = { first = {} } it is distilled on the way.
     """
 
@@ -38,22 +40,28 @@ class Qat(Learning):
     samples: int = 200
     ranges: Literal["minmax", "percentile", "entropy", "mse"] = "minmax"
     per_channel: bool = True
+    weight_bits: int = 8
     float_layers: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         values.at_least(self.name, "samples", self.samples, 1)
+        values.within(self.name, "weight_bits", self.weight_bits, grid.LEAST_BITS, grid.MOST_BITS)
 
     def settled(self, facts: Mapping[str, Any]) -> Quantize:
         """The settings that the lowerings follow."""
         return Quantize(
-            samples=self.samples, ranges=self.ranges, per_channel=self.per_channel, float_layers=self.float_layers
+            samples=self.samples,
+            ranges=self.ranges,
+            per_channel=self.per_channel,
+            weight_bits=self.weight_bits,
+            float_layers=self.float_layers,
         )
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         """Return a trained copy, in float: its weights are made for the grid of int8. Raises ModelError, DataError, PlanError."""
         from edgebench.compress.load_model import tensor
-        from edgebench.compress.quantization import fake_quantization
+        from edgebench.compress.quantization import fake_quantization, preparation
         from edgebench.compress.quantization.calibration import check_samples
 
         asked = self.settled({})
@@ -65,7 +73,7 @@ class Qat(Learning):
         fake_quantization.observe(graph, tensor(samples))
         self.learn(graph, context, mode=_mode)
         fake_quantization.give_back(graph, trained)
-        return trained.eval()
+        return preparation.prepare(trained, asked, context) if preparation.rounds(asked) else trained.eval()
 
 
 def _mode(graph: nn.Module, on: bool) -> None:

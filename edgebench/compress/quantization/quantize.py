@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from edgebench.compress import values
 from edgebench.compress.context import Context
+from edgebench.compress.quantization import grid
 from edgebench.errors import PlanError
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class Quantize:
     There is no one int8 file that is right and fast everywhere, so this step fixes how to quantize, and every lowering
     (`compress.lowering.lower`) does it for its target. `samples` of the calibration split are run; `ranges` are their least
     and greatest value, their 99.999th percentile, or those of least KL divergence (entropy) or least squared error (mse).
-    `activations = "dynamic"` finds ranges at each inference instead.
+    `activations = "dynamic"` finds ranges at each inference instead. Weights of fewer than 8 `weight_bits` (symmetric: 7 are -63
+    to 63) fill a byte each all the same: they are for arithmetic that has no more, and they lose more.
 
     First the float network may be made easier to quantize, which every target has the good of: `equalise` scales channels
     across layers (Nagel et al., 2019, arXiv:1906.04721), `smooth` is SmoothQuant's alpha, 0 for none (Xiao et al., 2022,
@@ -43,6 +45,7 @@ class Quantize:
     samples: int = 200
     ranges: Literal["minmax", "percentile", "entropy", "mse"] = "minmax"
     per_channel: bool = True
+    weight_bits: int = 8
     activations: Literal["static", "dynamic"] = "static"
     equalise: bool = False
     smooth: float = 0.0
@@ -57,6 +60,7 @@ class Quantize:
 
     def __post_init__(self) -> None:
         values.at_least(self.name, "samples", self.samples, 1)
+        values.within(self.name, "weight_bits", self.weight_bits, grid.LEAST_BITS, grid.MOST_BITS)
         values.within(self.name, "smooth", self.smooth, 0, 1)
         values.at_least(self.name, "rounding_steps", self.rounding_steps, 1)
         values.within(self.name, "mixed", self.mixed, 0, 0.99)
@@ -98,15 +102,16 @@ class Quantize:
     @property
     def prepares(self) -> bool:
         """Whether the step has work of its own, beside being settings."""
-        return self.changes_weights or self.searches
+        return self.changes_weights or self.searches or self.weight_bits < grid.MOST_BITS
 
-    def apply(self, model: nn.Module, context: Context) -> nn.Module:
+    def apply(self, model: nn.Module | None, context: Context) -> nn.Module | None:
         """Return the network as every lowering shall have it, and hand them these settings.
 
-        Without one of the options that change weights it is the network as it was given. Raises ModelError, DataError, PlanError.
+        Without one of the options that change weights it is the network as it was given; None stands for a finished graph, whose
+        weights the lowerings alone put on their grid. Raises ModelError, DataError, PlanError.
         """
         context.quantization = self
-        if not self.prepares:
+        if model is None or not self.prepares:
             return model
         from edgebench.compress.quantization import preparation
 
@@ -119,4 +124,4 @@ class Quantize:
         return dataclasses.replace(self, **{**plain, "float_layers": ", ".join(kept)})
 
 
-_LOWERED = ("samples", "ranges", "per_channel", "activations")
+_LOWERED = ("samples", "ranges", "per_channel", "weight_bits", "activations")

@@ -1,6 +1,6 @@
-"""Weights onto the int8 grid: to the nearest step or as AdaRound learns it, with biases corrected for what that moved.
+"""Weights onto the grid of int8: to the nearest step or as AdaRound learns it, with biases corrected for what that moved.
 
-The float network is changed so that its weights already lie on the grid that every lowering will put them on (scale
+The float network is changed so that its weights already lie on the grid that every lowering will put them on (of 8 bits:
 max|w| / 127 of the folded weight, by channel or by tensor), so each target gets the same rounding from one preparation.
 """
 
@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from edgebench.compress.quantization import layers
+from edgebench.compress.quantization import grid, layers
 from edgebench.compress.quantization.layers import Layer
 
-STEPS = 127
 RATE, WARM, STRENGTH = 1e-2, 0.2, 0.1
 """Adam's rate, the share of the steps before the regulariser acts, and its weight (AdaRound's own: 1e-3 over 10,000 steps)."""
 BETA = (20.0, 2.0)
@@ -31,6 +30,7 @@ def onto_grid(
     samples: Tensor,
     *,
     per_channel: bool,
+    bits: int = grid.MOST_BITS,
     adaround: int = 0,
     correct: bool = False,
     skip: Collection[str] = (),
@@ -54,7 +54,7 @@ def onto_grid(
         layers.refresh(graph, model)
         inputs = _inputs(graph, layer, samples)
         target = _inputs(exact, origin[layer.name], samples) if adaround else inputs
-        errors[layer.name] = _round(model, layer, inputs, target, per_channel, adaround, seed)
+        errors[layer.name] = _round(model, layer, inputs, target, per_channel, grid.steps(bits), adaround, seed)
         if correct:
             layers.refresh(graph, model)
             layers.shift(model, layer, means[layer.name] - layers.channel_means(graph, samples, [layer])[layer.name])
@@ -63,11 +63,11 @@ def onto_grid(
     return errors
 
 
-def scale_of(weight: Tensor, per_channel: bool) -> Tensor:
-    """The step of symmetric int8 in the shape that divides a weight (O, ...): max|w| / 127."""
+def scale_of(weight: Tensor, per_channel: bool, most: int) -> Tensor:
+    """The size of a step in the shape that divides a weight (O, ...): max|w| / most."""
     peak = weight.reshape(len(weight), -1).abs().amax(1)
     peak = peak if per_channel else peak.max().expand_as(peak)
-    return layers.along(torch.where(peak > 0, peak / STEPS, 1), weight)
+    return layers.along(torch.where(peak > 0, peak / most, 1), weight)
 
 
 def _inputs(graph: GraphModule, layer: Layer, samples: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ def _inputs(graph: GraphModule, layer: Layer, samples: Tensor) -> Tensor:
 
 
 def _round(
-    model: nn.Module, layer: Layer, inputs: Tensor, exact: Tensor, per_channel: bool, steps: int, seed: int
+    model: nn.Module, layer: Layer, inputs: Tensor, exact: Tensor, per_channel: bool, most: int, steps: int, seed: int
 ) -> tuple[float, float]:
     """Replace one weight by its rounded form. Returns the errors of nearest rounding and of what was taken.
 
@@ -84,13 +84,13 @@ def _round(
     difference too (equation 25). What the norm or the bias adds to the output is no matter of rounding.
     """
     float_weight = layers.folded(model, layer)
-    scale = scale_of(float_weight, per_channel)
-    nearest = torch.round(float_weight / scale).clamp(-STEPS, STEPS)
+    scale = scale_of(float_weight, per_channel, most)
+    nearest = torch.round(float_weight / scale).clamp(-most, most)
     target = layers.apply_layer(layer, exact, float_weight)
     taken, before = nearest, _error(layer, inputs, nearest * scale, target)
     after = before
     if steps:
-        learnt = _adaround(layer, inputs, target, float_weight / scale, scale, before, steps, seed)
+        learnt = _adaround(layer, inputs, target, float_weight / scale, scale, before, steps, seed).clamp(-most, most)
         after = _error(layer, inputs, learnt * scale, target)
         taken, after = (learnt, after) if after < before else (nearest, before)
     weight = model.get_parameter(layer.weight)
@@ -115,7 +115,7 @@ def _adaround(
     steps: int,
     seed: int,
 ) -> Tensor:
-    """The rounding (whole numbers in [-127, 127]) that keeps the layer's output best; `nearest` is what nearest costs.
+    """The rounding (whole numbers) that keeps the layer's output best; `nearest` is what nearest costs.
 
     Each weight goes down or up: floor(w) + h(V), h a rectified sigmoid; sum(1 - |2 h - 1|^beta), beta falling, drives h to
     0 or 1 (Nagel et al., 2020, arXiv:2004.10568, equations 21 to 24).
@@ -143,5 +143,4 @@ def _adaround(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     h = (torch.sigmoid(v.detach()) * (_HIGH - _LOW) + _LOW).clamp(0, 1)
-    learnt = torch.where(on_grid, torch.round(steps_of), floor + (h >= 0.5))
-    return learnt.clamp(-STEPS, STEPS)
+    return torch.where(on_grid, torch.round(steps_of), floor + (h >= 0.5))

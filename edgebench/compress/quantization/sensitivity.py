@@ -137,8 +137,7 @@ def _trial(source: Path, asked: Quantize, samples: NDArray[Any], folder: Path) -
     folder.mkdir()
     prepared = folder / "prepared.onnx"
     lower_onnx.prepare(source, prepared)
-    chosen = samples[: asked.samples]
-    limits = {} if asked.activations == "dynamic" else calibration.limits(prepared, chosen, asked.ranges)
+    limits = lower_onnx.limits(prepared, samples, asked, asked.weight_bits)
     return Trial(prepared=prepared, asked=asked, limits=limits, folder=folder)
 
 
