@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from edgebench.compress.lowering.lower_x86 import _separate_calls
-from edgebench.compress.quantization import grid, layers
+from edgebench.compress.quantization import grid, layers, modes
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.errors import MissingRuntime, ModelError
 
@@ -110,9 +110,7 @@ def _config(per_channel: bool, most: int) -> Any:
 
 def observe(graph: GraphModule, samples: Tensor) -> None:
     """Give the fake quantizers their first ranges, of `samples` (N, ...), without touching the batch norms' statistics."""
-    from torchao.quantization.pt2e import move_exported_model_to_eval
-
-    move_exported_model_to_eval(graph)
+    modes.evaluation(graph)
     with torch.no_grad():
         for part in torch.split(samples, 64):
             # The graph was made for two samples or more.

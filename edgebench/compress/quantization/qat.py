@@ -61,7 +61,7 @@ class Qat(Learning):
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         """Return a trained copy, in float: its weights are made for the grid of int8. Raises ModelError, DataError, PlanError."""
         from edgebench.compress.load_model import tensor
-        from edgebench.compress.quantization import fake_quantization, preparation
+        from edgebench.compress.quantization import fake_quantization, modes, preparation
         from edgebench.compress.quantization.calibration import check_samples
 
         asked = self.settled({})
@@ -71,22 +71,17 @@ class Qat(Learning):
         trained = copy.deepcopy(model)
         graph = fake_quantization.prepared(trained, tensor(context.data.train.inputs[:2]), asked)
         fake_quantization.observe(graph, tensor(samples))
-        self.learn(graph, context, mode=_mode)
+        self.learn(graph, context, mode=modes.freezing(graph, self.epochs // 2))
         fake_quantization.give_back(graph, trained)
         return preparation.prepare(trained, asked, context) if preparation.rounds(asked) else trained.eval()
-
-
-def _mode(graph: nn.Module, on: bool) -> None:
-    """Training or evaluation of an exported graph, whose batch norms are operators and know no `train`."""
-    from torchao.quantization.pt2e import move_exported_model_to_eval, move_exported_model_to_train
-
-    (move_exported_model_to_train if on else move_exported_model_to_eval)(graph)
 
 
 def outputs(graph: nn.Module, samples: Tensor) -> Tensor:
     """What the network with simulated int8 answers (N, ...), in evaluation mode."""
     import torch
 
-    _mode(graph, False)
+    from edgebench.compress.quantization import modes
+
+    modes.evaluation(graph)
     with torch.no_grad():
         return torch.cat([graph(part) for part in torch.split(samples, 64)])
