@@ -25,7 +25,8 @@ class Qat(Learning):
     Bengio et al., 2013, arXiv:1308.3432), by torchao's PT2E on the exported graph. The trained weights go back into the network;
     each lowering calibrates them for its target, as for `quantize`: `samples`, `ranges`, `per_channel`, `weight_bits` and
     `float_layers` (the layers that stay in float, with commas between them) are as there. Files for an x86 without VNNI have
-    weights of 7 bits: `weight_bits = 7` learns for them. The training options are those of `train`; with
+    weights of 7 bits: `weight_bits = 7` learns for them. For the last half of the epochs batch norms keep their statistics, as
+    they will (Krishnamoorthi, 2018, arXiv:1806.08342). The training options are those of `train`; with
     losses = { hinton = {} } and teachers = { first = {} } it is distilled on the way.
     """
 
