@@ -211,6 +211,7 @@ def compress(plan: str, out: str, as_json: bool, **asked: Any) -> None:
 
 
 def _show_files(made: Sequence[Mapping[str, Any]], refused: Sequence[Mapping[str, str]]) -> None:
+    from edgebench.report.made import notes as made_notes
     from edgebench.report.text import file_size, percent
 
     table(
@@ -228,6 +229,14 @@ def _show_files(made: Sequence[Mapping[str, Any]], refused: Sequence[Mapping[str
             for m in made
         ],
     )
+    said: dict[str, list[str]] = {}
+    for m in made:
+        for note in made_notes(m["facts"]):
+            said.setdefault(note, []).append(m["recipe"])
+    for note, recipes in said.items():
+        say(f"{', '.join(dict.fromkeys(recipes))}: {note}")
+    if any("int8_coverage" in m["facts"] for m in made):
+        say("Accuracy in float is the network's as its steps left it; edgebench run measures what each file answers.")
     for line in dict.fromkeys(f"refused: {row['recipe']} in {row['precision']}. {row['refused']}" for row in refused):
         say(line)
 

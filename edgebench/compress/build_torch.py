@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import shutil
@@ -23,6 +24,7 @@ from edgebench.compress.build import Build
 from edgebench.compress.context import Architecture, Context
 from edgebench.compress.lowering import lower
 from edgebench.compress.timing import Place, cost, measuring
+from edgebench.compress.training.learning import Learning
 from edgebench.entries import resolve
 from edgebench.errors import ModelError
 from edgebench.schema import Step
@@ -52,6 +54,8 @@ class TorchBuild(Build):
     parent: Network | None = None
     first: Network | None = None
     model: Any = None
+    exported: bool = False
+    """Whether it will have to be exported, which is then tried before it is trained."""
     trail: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     """What each step came to: its method, MACs and parameters, and what it remembered (a budget, a search's way)."""
 
@@ -95,9 +99,12 @@ class TorchBuild(Build):
 
         def make() -> Made:
             from edgebench.compress.load_model import check_fit, load_module
+            from edgebench.compress.quantization import layers
 
             model = load_module(self.spec, self.base, seed=self.seed)
             check_fit(model, self.data, self.spec.task)
+            if self.exported and any(isinstance(methods.parse(step), Learning) for step in self.recipe.steps):
+                layers.trace(copy.deepcopy(model), self._example())
             return model, Architecture(entry=self.spec.source, options=self.spec.options), {}
 
         return self._network(key, make)

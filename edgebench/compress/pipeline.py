@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgebench.codec import Options
-from edgebench.compress import build_file, methods
+from edgebench.compress import build_file, layer_names, methods
 from edgebench.compress.build import accuracy_of
 from edgebench.compress.build_file import FileBuild
 from edgebench.compress.build_torch import TorchBuild
 from edgebench.compress.context import Progress, silent
+from edgebench.compress.lowering import lower
 from edgebench.compress.timing import Stopwatch
 from edgebench.compress.training.learning import Learning, check_labelled
 from edgebench.data import DataSet
@@ -63,14 +64,22 @@ def check(spec: ModelSpec, data: DataSet, *, base: Path, recipes: Sequence[Recip
 def check_recipes(
     spec: ModelSpec, network: nn.Module | None, data: DataSet, *, base: Path, recipes: Sequence[Recipe]
 ) -> None:
-    """Import what the recipes of a checked model name, and try their teachers. Raises ModelError; of several it says which."""
+    """Import what the recipes of a checked model name, and try their teachers. Raises EdgebenchError, with all that is wrong."""
+    found: list[EdgebenchError] = []
     for recipe in recipes:
         try:
             _check_steps(spec, recipe, network, data, base)
         except EdgebenchError as error:
-            if len(recipes) == 1 or f'"{recipe.name}"' in error.problem:
-                raise
-            raise type(error)(f'In the recipe "{recipe.name}": {error.problem}', error.fix) from error
+            said = len(recipes) == 1 or f'"{recipe.name}"' in error.problem
+            where = "" if said else f'In the recipe "{recipe.name}": '
+            found.append(type(error)(f"{where}{error.problem}", error.fix))
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        told = "\n  ".join(f"{error.problem} {error.fix}" for error in found)
+        raise ModelError(
+            f"{len(found)} recipes cannot be carried out:\n  {told}", "Correct them and run the same command again."
+        )
 
 
 def _check_steps(spec: ModelSpec, recipe: Recipe, network: nn.Module | None, data: DataSet, base: Path) -> None:
@@ -87,6 +96,7 @@ def _check_steps(spec: ModelSpec, recipe: Recipe, network: nn.Module | None, dat
         from edgebench.compress.training import rehearsal
 
         rehearsal.rehearse(network, steps, data, base)
+        layer_names.check(network, steps, data, base)
 
 
 def build(
@@ -110,6 +120,8 @@ def build(
     kind: type[FileBuild | TorchBuild] = FileBuild if is_file(spec) else TorchBuild
     job = kind(spec=spec, recipe=recipe, data=data, base=base.resolve(), cache=cache, seed=seed, progress=progress)
     job.stopwatch = stopwatch
+    if isinstance(job, TorchBuild):
+        job.exported = any(lower.get(name).exported for name in lowerings)
     with job.working():
         job.carry_out()
         artifacts = {name: job.artifact(name) for name in dict.fromkeys(lowerings)}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from edgebench.figures import caches
 from edgebench.metrics.latency import interval_of
 from edgebench.plugins import FLOOR
-from edgebench.report import text
+from edgebench.report import made, text
 from edgebench.report.text import MISSING, plain
 from edgebench.schema import Measurement, Result
 
@@ -45,7 +45,12 @@ class Column:
 
 
 def _variant(result: Result) -> Entry:
-    return Entry(value=result.cell.recipe, text=plain(result.cell.recipe) or MISSING)
+    notes = made.pruned(_facts(result))
+    return Entry(value=result.cell.recipe, text=plain(result.cell.recipe) or MISSING, notes=notes)
+
+
+def _facts(result: Result) -> Mapping[str, Any]:
+    return result.artifact.facts if result.artifact else {}
 
 
 def _runtime(result: Result) -> Entry:
@@ -69,19 +74,7 @@ def _precision(result: Result) -> Entry:
     if found != asked:
         note = f"{plain(asked)} was asked for; what ran is in the table."
         return Entry(value=str(found), text=plain(str(found)), notes=(note,), tone="doubt")
-    return Entry(value=found, text=plain(found), notes=_narrowed(result))
-
-
-def _narrowed(result: Result) -> tuple[str, ...]:
-    """Of an int8 file whose weights have fewer bits than its recipe has."""
-    facts = result.artifact.facts if result.artifact else {}
-    bits, asked = facts.get("weight_bits"), facts.get("weight_bits_asked")
-    if asked is None:
-        return ()
-    return (
-        f"Its weights have {bits} bits where the recipe has {asked}: more overflow on an x86 without VNNI. "
-        f"weight_bits = {bits} in a qat step learns for them.",
-    )
+    return Entry(value=found, text=plain(found), notes=made.narrowed(_facts(result)))
 
 
 def options_text(result: Result) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,10 +30,19 @@ def cannot(error: Exception, what: str, model: nn.Module, example: Tensor, *, fr
     """
     with quiet():
         part = culprit(model, example)
+    why = _line(error) or first_line(error)
     return ModelError(
-        f"The network cannot be exported as {what}{', because of its module ' + part if part else ''}: {first_line(error)}.",
+        f"The network cannot be exported as {what}{', because of its module ' + part if part else ''}: {why}.",
         f"Write its forward without branches on values{', and without a fixed batch size' if free else ''}.",
     )
+
+
+def _line(error: Exception) -> str:
+    """The line of the network's own code that torch stopped at; "" where it names none."""
+    found = re.search(r'raised this error:\s+File "([^"]+)", line (\d+), in \w+\s+(.+)', str(error))
+    if not found or "site-packages" in found[1]:
+        return ""
+    return f'torch cannot follow line {found[2]} of {Path(found[1]).name}, "{found[3].strip()}"'
 
 
 def culprit(model: nn.Module, example: Tensor) -> str:

@@ -52,6 +52,8 @@ class Lowering:
     needs_torch: bool = False
     fixed_batch: bool = False
     """Whether the file is for one size of batch: `name@8` is the lowering for eight, `name` for one."""
+    exported: bool = True
+    """Whether it starts from the network as torch exports it; ncnn's traces it."""
 
 
 def get(name: str) -> Lowering:
@@ -208,6 +210,8 @@ LOWERINGS: Mapping[str, Lowering] = {
     ),
     "pte": Lowering(format="pte", precision="fp32", write=_pte, needs_torch=True, fixed_batch=True),
     "pte-int8": Lowering(format="pte", precision="int8", write=_pte_int8, needs_torch=True, fixed_batch=True),
-    "ncnn": Lowering(format="ncnn", precision="fp32", write=_ncnn, needs_torch=True),
-    "ncnn-fp16": Lowering(format="ncnn", precision="fp32", write=partial(_ncnn, half=True), needs_torch=True),
+    "ncnn": Lowering(format="ncnn", precision="fp32", write=_ncnn, needs_torch=True, exported=False),
+    "ncnn-fp16": Lowering(
+        format="ncnn", precision="fp32", write=partial(_ncnn, half=True), needs_torch=True, exported=False
+    ),
 }

@@ -23,13 +23,15 @@ class Prune:
     latency (0.5), or a time ("2.5 ms"), hit within 5 % as measured on `backend` and `device` (default: the run's device) with
     `batch` and `threads`.
 
-    Coupled channels go together, by dependency graph (Fang et al., 2023, arXiv:2301.12900); of transformers the heads and the
-    width of the MLPs. Importance: L1 (Li et al., 2017, arXiv:1608.08710) or L2 norm, BN scale (Liu et al., 2017,
-    arXiv:1708.06519), Taylor (Molchanov et al., 2019, arXiv:1906.10771), LAMP (Lee et al., 2021, arXiv:2010.07611), FPGM (He et
-    al., 2019, arXiv:1811.00250), or random as a baseline. `ranking` compares channels within their layer (local) or over the
-    whole network (global). Channel counts stay multiples of `round_to`, if not given the greatest of 8, 4, 2 and 1 that hits the
-    budget: vector units waste what is over. `keep` names layers whose outputs stay, with commas between them: those whose width
-    the network's own code counts on stay by themselves. `heads = false` leaves heads alone.
+    Coupled channels go together, by dependency graph (Fang et al., 2023, arXiv:2301.12900); of transformers the width of the
+    MLPs, and whole heads of modules that count them in `num_heads` or a like attribute and have linear layers for query, key and
+    value, apart or as one; torch.nn.MultiheadAttention has none, and keeps its heads. Importance: L1 (Li et al., 2017,
+    arXiv:1608.08710) or L2 norm, BN scale (Liu et al., 2017, arXiv:1708.06519), Taylor (Molchanov et al., 2019,
+    arXiv:1906.10771), LAMP (Lee et al., 2021, arXiv:2010.07611), FPGM (He et al., 2019, arXiv:1811.00250), or random as a
+    baseline. `ranking` compares channels within their layer (local) or over the whole network (global). Channel counts stay
+    multiples of `round_to`, if not given the greatest of 8, 4, 2 and 1 that hits the budget: vector units waste what is over.
+    `keep` names layers whose outputs stay, with commas between them: those whose width the network's own code counts on stay by
+    themselves. `heads = false` leaves heads alone.
 
     Iterative: `steps` cuts instead of one, the shares by `schedule` (cubic: Zhu and Gupta, 2017, arXiv:1710.01878), and between
     two cuts a fine-tuning with the options `between`, those of the step finetune.

@@ -6,7 +6,7 @@ multiply-accumulates: the ratio is therefore found by bisection on what is left.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -244,12 +244,13 @@ def kept_layers(model: nn.Module, example: Tensor, names: str) -> list[str]:
     return [*kept, *order[-1:]]
 
 
-def head_counts(before: nn.Module, after: nn.Module) -> dict[str, dict[str, list[int]]]:
-    """For the record: by attention module, how many heads there were and are."""
+def head_counts(before: nn.Module, after: nn.Module) -> dict[str, Any]:
+    """For the record: by attention module, how many heads there were and are, and those whose heads nothing here can take."""
     old = {a.name: a.heads for a in heads.find(before)}
     new = {name: getattr(after.get_submodule(name), a.word) for a in heads.find(before) for name in (a.name,)}
     changed = {name: [old[name], new[name]] for name in old if old[name] != new[name]}
-    return {"heads": changed} if changed else {}
+    whole = [name for name, module in before.named_modules() if isinstance(module, nn.MultiheadAttention)]
+    return {**({"heads": changed} if changed else {}), **({"heads_kept": whole} if whole else {})}
 
 
 def _checked(model: nn.Module, pruned: nn.Module, example: Tensor) -> nn.Module:

@@ -59,7 +59,7 @@ def onto_grid(
             layers.refresh(graph, model)
             layers.shift(model, layer, means[layer.name] - layers.channel_means(graph, samples, [layer])[layer.name])
         if report:
-            report(done + 1, len(todo), layer.name)
+            report(done + 1, len(todo), f"layer {layer.name}")
     return errors
 
 

@@ -10,7 +10,7 @@ from edgebench.codec import Options
 from edgebench.compress.context import Context
 from edgebench.compress.training.learning import Learning
 from edgebench.data import DataSet
-from edgebench.errors import PlanError
+from edgebench.errors import ModelError, PlanError
 from edgebench.schema import ModelSpec
 
 if TYPE_CHECKING:
@@ -55,7 +55,13 @@ class Distill(Learning):
 
         spec = ModelSpec(name="student", source=self.student, options=self.student_options)
         student = load_module(spec, base, seed=seed + self.seed)
-        check_fit(student, data, "classify")
+        try:
+            check_fit(student, data, "classify")
+        except ModelError as error:
+            raise ModelError(
+                f"The student {self.student} does not fit. {error.problem}",
+                f"{error.fix.rstrip('.')}: student_options are its arguments.",
+            ) from error
         return student
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:

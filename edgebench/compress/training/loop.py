@@ -91,6 +91,8 @@ class _Training:
             state = self._begin()
             checkpoint = Checkpoint(self.context, self.how, state)
             checkpoint.load()
+            if 0 < state.epoch < self.how.epochs:
+                self.context.report(state.epoch * self.batches, self.steps, f"goes on after epoch {state.epoch}")
             for epoch in range(state.epoch, self.how.epochs):
                 state.note = self._epoch(state, epoch, checkpoint)
                 state.epoch = epoch + 1

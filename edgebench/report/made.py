@@ -1,0 +1,38 @@
+"""What a reader should know of how a file was made, beside what was asked: from the facts that are kept with it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def notes(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """A sentence or two each."""
+    return (*pruned(facts), *narrowed(facts))
+
+
+def pruned(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of layers that a prune step was free to cut, and could not."""
+    found: list[str] = []
+    for step in facts.get("steps", ()):
+        if whole := step.get("kept_whole"):
+            found.append(f"Pruning left {_listed(whole)} whole: the code of the network counts on the width.")
+        if heads := step.get("heads_kept"):
+            found.append(f"Pruning left the heads of {_listed(heads)}: those of torch.nn.MultiheadAttention cannot go.")
+    return tuple(dict.fromkeys(found))
+
+
+def narrowed(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of weights that have fewer bits than the recipe says."""
+    bits, asked = facts.get("weight_bits"), facts.get("weight_bits_asked")
+    if asked is None:
+        return ()
+    return (
+        f"Its weights have {bits} bits where the recipe has {asked}: more overflow on an x86 without VNNI. "
+        f"weight_bits = {bits} in a qat step learns for them.",
+    )
+
+
+def _listed(names: Any, most: int = 4) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(str(name) for name in names[:most]) + rest
