@@ -492,6 +492,20 @@ def test_weights_of_fewer_bits_than_the_recipe_has_are_said_to_be() -> None:
     assert words not in markdown.render(build(RUN, [plain]))
 
 
+def test_what_pruning_could_not_cut_is_said() -> None:
+    steps = [
+        {"method": "prune", "kept_whole": ["a", "b", "c", "d", "e", "f"]},
+        {"method": "prune", "heads_kept": ["g"]},
+    ]
+    facts = Options(steps=steps)
+    pruned = dataclasses.replace(
+        good(), artifact=Artifact(format="onnx", path="n.onnx", sha256="0", size=1, facts=facts)
+    )
+    said = markdown.render(build(RUN, [pruned]))
+    assert "Pruning left a, b, c, d and 2 more whole" in said
+    assert "Pruning left the heads of g:" in said
+
+
 @pytest.mark.parametrize(
     ("latency", "size", "said"),
     [
