@@ -139,10 +139,15 @@ def _split(name: str, arrays: Mapping[str, Any], use: str) -> Split:
     if f"y_{use}" not in arrays:
         return Split(inputs, None)
     labels = _numbers(name, f"y_{use}", arrays[f"y_{use}"], np.int64)
-    if labels.shape != (len(inputs),) or labels.min() < 0:
+    if labels.shape != (len(inputs),):
         raise DataError(
             f"The array y_{use} of {name} does not label x_{use}: {labels.shape} for {len(inputs)} samples.",
             "Give one class number from 0 up for each sample.",
+        )
+    if labels.min() < 0:
+        raise DataError(
+            f"The array y_{use} of {name} holds {labels.min()}, which is no class: labels are whole numbers from 0.",
+            "Number the classes from 0 up, and leave out the samples that have none.",
         )
     return Split(inputs, labels)
 
