@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def make(name: str, train: Split, calibration: Split, evaluation: Split, classes
         if not len(split):
             raise DataError(f"The data set {name} has no {word} samples.", "Give it at least one.")
     _same_shape(name, train, calibration, evaluation)
-    _disjoint(name, train, calibration, evaluation)
+    check_disjoint(name, evaluation=evaluation, calibration=calibration, training=train)
     text = hashlib.sha256()
     for split in (train, calibration, evaluation):
         for array in (split.inputs, split.labels):
@@ -74,16 +75,11 @@ def _same_shape(name: str, *splits: Split) -> None:
         )
 
 
-def _disjoint(name: str, train: Split, calibration: Split, evaluation: Split) -> None:
-    """An accuracy on samples that were trained on says nothing: refuse to report one."""
-    held_out, calibrating = fingerprints(evaluation), fingerprints(calibration)
-    training = fingerprints(train)
-    for first, second, one, other in (
-        ("evaluation", "training", held_out, training),
-        ("evaluation", "calibration", held_out, calibrating),
-        ("calibration", "training", calibrating, training),
-    ):
-        both = one & other
+def check_disjoint(name: str, **splits: Split) -> None:
+    """Raise DataError for a sample in two splits: an accuracy on samples that were trained on says nothing."""
+    found = {use: fingerprints(split) for use, split in splits.items()}
+    for first, second in combinations(found, 2):
+        both = found[first] & found[second]
         if both:
             raise DataError(
                 f"{len(both)} {first} samples of {name} are also {second} samples.",
@@ -93,7 +89,11 @@ def _disjoint(name: str, train: Split, calibration: Split, evaluation: Split) ->
 
 def fingerprints(split: Split) -> set[bytes]:
     """A digest of each sample's content."""
-    return {hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).digest() for row in split.inputs}
+    return set(map(fingerprint, split.inputs))
+
+
+def fingerprint(sample: NDArray[Any]) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(sample).data, digest_size=16).digest()
 
 
 def load(source: str, options: Mapping[str, Any], base: Path) -> DataSet:

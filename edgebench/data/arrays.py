@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebench.data import DataSet, Split, make
-from edgebench.data.split import Indices, check_options, stratified
+from edgebench.data import DataSet, Split, check_disjoint, make
+from edgebench.data.copies import firsts, stratified_whole, whole
+from edgebench.data.split import Indices, check_options
 from edgebench.errors import DataError, did_you_mean
 
 KEYS = ("x_train", "y_train", "x_calib", "x_eval", "y_eval", "classes")
@@ -73,6 +74,7 @@ def from_arrays(name: str, arrays: Mapping[str, Any], calibration: int = CALIBRA
     if "x_calib" in arrays:
         calibrating = _split(name, arrays, "calib")
     else:
+        check_disjoint(name, evaluation=evaluation, training=train)  # before the cut, of which the user knows nothing
         train, calibrating = _set_aside(name, train, calibration)
     known = [split.labels for split in (train, evaluation) if split.labels is not None and len(split)]
     count = max((int(labels.max()) + 1 for labels in known), default=0)
@@ -104,8 +106,21 @@ def _dealt(name: str, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
             f"The data set {name} has {y.shape} labels for {inputs[0]} of {x.shape}.",
             "Give two samples or more, the first axis counting them, and one class number for each.",
         )
-    cut = len(x) // 5 or 1
-    return {"x_calib": x[:cut], "x_eval": x[cut:], "y_eval": y[cut:]}
+    x = _numbers(name, "x_eval", x, _kind({"x_eval": x}))  # what differs in float64 may be equal in float32
+    first = _differing(name, inputs[0], x)
+    some, rest = whole(first, np.unique(first), len(x) // 5 or 1)
+    return {"x_calib": x[some], "x_eval": x[rest], "y_eval": y[rest]}
+
+
+def _differing(name: str, key: str, samples: NDArray[Any]) -> Indices:
+    """`firsts` of samples that are to be cut in two, at least two of which differ."""
+    first = firsts(samples)
+    if not first.any():
+        raise DataError(
+            f"The {len(samples)} samples of {key} in {name} are all equal, and none of them can be set aside to calibrate on.",
+            "Give samples that differ, or others to calibrate on as x_calib, beside x_eval.",
+        )
+    return first
 
 
 def _set_aside(name: str, train: Split, count: int) -> tuple[Split, Split]:
@@ -117,7 +132,8 @@ def _set_aside(name: str, train: Split, count: int) -> tuple[Split, Split]:
     if not len(train) or count < 1:
         raise DataError(f"The data set {name} has no samples to calibrate on.", "Add x_train or x_calib to it.")
     labels = train.labels if train.labels is not None else np.zeros(len(train), np.int64)
-    some, rest = stratified(labels, (min(count, len(train) // 2),), SEED)
+    first = _differing(name, "x_train", train.inputs)
+    some, rest = stratified_whole(labels, first, min(count, len(train) // 2), SEED)
     return _part(train, rest), _part(train, some)
 
 

@@ -44,7 +44,7 @@ def load(source: str, options: Mapping[str, Any], base: Path) -> DataSet:
     labels = np.array([classes.index(folder) for folder, _ in names], np.int64)
     parts = _dealt(labels, [file for _, file in names], chosen)
     evaluation, calibration, train = (Split(inputs[part], labels[part]) for part in parts)
-    calibration = _without(calibration, evaluation)
+    calibration = _to_calibrate_on(path, _without(calibration, evaluation), parts)
     train = _without(_without(train, evaluation), calibration)
     return make(path.name.split(".")[0], train, calibration, evaluation, classes)
 
@@ -74,6 +74,17 @@ def _dealt(labels: NDArray[np.int64], files: list[str], chosen: Mapping[str, Any
     if chosen["held_out"] == "random":
         return stratified(labels, (held_out, calibration), SEED)
     return held_out_last(labels, files, chosen["evaluation"], calibration, SEED)
+
+
+def _to_calibrate_on(path: Path, left: Split, parts: tuple[Indices, ...]) -> Split:
+    """What is left of the pictures to calibrate on. Raises DataError where all were copies of those to evaluate on."""
+    if len(parts[1]) and not len(left):
+        raise DataError(
+            f"Too few of the {sum(map(len, parts))} pictures in {path} differ: all that were to be calibrated on are copies of"
+            " pictures that are evaluated on.",
+            "Add pictures that differ.",
+        )
+    return left
 
 
 def _check(source: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -144,6 +144,65 @@ def test_npz_is_read_and_calibration_is_set_aside(tmp_path: Path) -> None:
         assert label == at % 3
 
 
+def test_a_data_set_of_samples_that_differ_is_cut_as_ever() -> None:
+    assert from_arrays("mine", arrays(), 5).sha256.startswith("e4c87e0b880d133a")
+    x = np.random.RandomState(1).rand(40, 1, 4, 4).astype(np.float32)
+    assert from_arrays("bench", {"x": x, "labels": np.arange(40) % 3}).sha256.startswith("5b2e5155c1e718ef")
+
+
+@pytest.mark.parametrize(
+    "times", [[2] * 30, [1] * 20 + [9, 9], [1] + [30], [30] + [1], [7, 7, 7], [3, 1, 1, 1] * 6], ids=str
+)
+def test_copies_land_on_one_side_of_a_split_that_is_made_here(times: list[int]) -> None:
+    x = np.random.RandomState(1).rand(len(times), 1, 4, 4).astype(np.float32)
+    of = np.random.RandomState(2).permutation(np.repeat(np.arange(len(times)), times))
+    some = {"x_train": x[of], "y_train": of % 3, "x_eval": arrays()["x_eval"], "y_eval": arrays()["y_eval"]}
+    made = from_arrays("mine", some, 10)
+    assert len(made.train) + len(made.calibration) == len(of)
+    assert not rows(made.train) & rows(made.calibration)
+    assert 1 <= len(made.calibration) <= max(10, min(times))
+    assert len(made.calibration) <= len(of) // 2
+    assert made.sha256 == from_arrays("mine", some, 10).sha256
+    for split in (made.train, made.calibration):
+        assert split.labels is not None
+        for row, label in zip(split.inputs, split.labels, strict=True):
+            assert label == int(np.flatnonzero((x == row).all((1, 2, 3)))[0]) % 3
+    dealt = from_arrays("bench", {"x": x[of].astype(float), "labels": of % 3})
+    assert len(dealt.calibration) + len(dealt.evaluation) == len(of)
+    assert 1 <= len(dealt.calibration) <= max(len(of) // 5, min(times))
+
+
+def test_copies_on_one_side_of_the_cut_leave_it_where_it_is() -> None:
+    made = from_arrays("mine", arrays(), 5)
+    twin = int(np.flatnonzero([row.tobytes() in rows(made.train) for row in arrays()["x_train"].astype(np.float32)])[0])
+    other = int(
+        np.flatnonzero([row.tobytes() in rows(made.train) for row in arrays()["x_train"].astype(np.float32)])[1]
+    )
+    some = arrays()
+    some["x_train"][other] = some["x_train"][twin]
+    assert np.array_equal(from_arrays("mine", some, 5).calibration.inputs, made.calibration.inputs)
+
+
+def test_samples_that_are_all_equal_cannot_be_cut() -> None:
+    same = {"x": np.ones((8, 3)), "labels": np.arange(8) % 2}
+    for alike in (arrays(x_train=np.ones((40, 1, 4, 4))), same):
+        with pytest.raises(
+            DataError, match=r"samples of \w+ in mine are all equal.*Give samples that differ"
+        ) as caught:
+            from_arrays("mine", alike)
+        two_sentences(caught.value)
+    extra = np.random.RandomState(9).rand(6, 1, 4, 4)
+    assert len(from_arrays("mine", arrays(x_train=np.ones((40, 1, 4, 4)), x_calib=extra)).train) == 40
+
+
+def test_a_sample_of_both_given_splits_is_never_called_one_to_calibrate_on() -> None:
+    for place in range(40):
+        some = arrays()
+        some["x_eval"][3] = some["x_train"][place]
+        with pytest.raises(DataError, match="1 evaluation samples of mine are also training samples"):
+            from_arrays("mine", some)
+
+
 def test_given_calibration_samples_are_used_as_they_are() -> None:
     extra = np.random.RandomState(9).rand(6, 1, 4, 4)
     data = from_arrays("mine", arrays(x_calib=extra))

@@ -129,6 +129,18 @@ def test_copies_of_evaluation_pictures_are_not_trained_on(folder: Path) -> None:
     assert not set(greys(data.calibration)) & set(greys(data.train))
 
 
+def test_pictures_that_differ_are_cut_as_ever(folder: Path) -> None:
+    for held_out, found in (("random", "26b3775c4509b7bd"), ("last", "09b0190f195aa955")):
+        assert load("pets", {**OPTIONS, "held_out": held_out}, folder.parent).sha256.startswith(found)
+
+
+def test_pictures_that_are_all_equal_cannot_be_cut(folder: Path) -> None:
+    for file in folder.glob("*/*"):
+        file.write_bytes(pgm(7))
+    with pytest.raises(DataError, match=r"Too few of the 60 pictures in .*pets differ: .*Add pictures that differ"):
+        load("pets", OPTIONS, folder.parent)
+
+
 @pytest.mark.parametrize("form", ["folder", "archive"])
 def test_the_last_of_each_class_by_name_are_held_out(form: str, folder: Path) -> None:
     """A fixed rule that anybody can follow by hand, whatever the order of the archive."""
