@@ -251,7 +251,7 @@ def data_set(file: str) -> DataSet:
     """
     import numpy as np
 
-    from edgebench.data.arrays import from_arrays
+    from edgebench.data.arrays import cut, from_arrays
 
     arrays = from_npz(Path(file), ())
     fitting.check_numbers(arrays)
@@ -268,9 +268,8 @@ def data_set(file: str) -> DataSet:
     x = arrays[inputs[0]]
     if len(x) < 2:
         raise DataError(f"{file} has {len(x)} sample.", "Give two or more: one to calibrate on, one to evaluate on.")
-    cut = max(1, len(x) // 5)
-    labels = {"y_eval": arrays["labels"][cut:]} if "labels" in arrays else {}
-    return from_arrays(Path(file).name, {"x_calib": x[:cut], "x_eval": x[cut:], **labels})
+    name, labels = Path(file).name, arrays.get("labels")
+    return from_arrays(name, cut(name, inputs[0].removeprefix("input:"), x, labels))
 
 
 def sample_shape(

@@ -106,10 +106,15 @@ def _dealt(name: str, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
             f"The data set {name} has {y.shape} labels for {inputs[0]} of {x.shape}.",
             "Give two samples or more, the first axis counting them, and one class number for each.",
         )
-    x = _numbers(name, "x_eval", x, _kind({"x_eval": x}))  # what differs in float64 may be equal in float32
-    first = _differing(name, inputs[0], x)
+    return cut(name, inputs[0], x, y)
+
+
+def cut(name: str, key: str, samples: NDArray[Any], labels: NDArray[Any] | None) -> dict[str, Any]:
+    """A fifth of the samples to calibrate on, the first ones that fit with their copies, and the others to evaluate on."""
+    x = _numbers(name, "x_eval", samples, _kind({"x_eval": samples}))  # what differs in float64 may be equal in float32
+    first = _differing(name, key, x)
     some, rest = whole(first, np.unique(first), len(x) // 5 or 1)
-    return {"x_calib": x[some], "x_eval": x[rest], "y_eval": y[rest]}
+    return {"x_calib": x[some], "x_eval": x[rest], **({} if labels is None else {"y_eval": labels[rest]})}
 
 
 def _differing(name: str, key: str, samples: NDArray[Any]) -> Indices:

@@ -17,6 +17,7 @@ from edgebench.data.arrays import from_arrays
 from edgebench.data.digits import _written
 from edgebench.data.split import held_out_last, stratified
 from edgebench.errors import DataError, EdgebenchError, PlanError
+from edgebench.given import data_set
 
 
 def two_sentences(error: EdgebenchError) -> None:
@@ -341,6 +342,16 @@ def test_samples_and_labels_as_bench_takes_them_are_a_data_set(tmp_path: Path) -
     np.testing.assert_array_equal(made.evaluation.inputs, x[8:])
     assert made.evaluation.labels is not None
     np.testing.assert_array_equal(made.evaluation.labels, (np.arange(40) % 3)[8:])
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_copies_in_a_file_of_samples_land_on_one_side(labelled: bool, tmp_path: Path) -> None:
+    x = np.random.RandomState(1).rand(10, 4)[np.arange(40) % 10]
+    np.savez(tmp_path / "bench.npz", x=x, **({"labels": np.arange(40) % 10} if labelled else {}))
+    made = data_set(str(tmp_path / "bench.npz"))
+    assert (len(made.calibration), len(made.evaluation)) == (8, 32)
+    assert not rows(made.calibration) & rows(made.evaluation)
+    assert (made.evaluation.labels is not None) == labelled
 
 
 def test_samples_of_two_inputs_are_not_a_data_set_of_one() -> None:
