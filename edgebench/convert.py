@@ -75,8 +75,7 @@ def convert(
         samples = _samples(Path(spec.source), inputs, calibration) if int8 else {}
         made = _lowered(Path(spec.source), lowering, samples)
     else:
-        data = ready.data_source(calibration, shapes or {}, source, option="--calibration")
-        made = _built(spec, inputs, recipe, lowering, data, progress)
+        made = _built(spec, inputs, recipe, lowering, _data(calibration, shapes or {}, source), progress)
     if made.format == "onnx" and not here:
         _check_legal(Path(made.path), runtime, source)
     made = _put(made, runtime, precision, target, {"model": spec, "recipes": [recipe], "data": calibration or None})
@@ -108,6 +107,13 @@ def _check_file(source: str, backend: str, here: bool, int8: bool) -> None:
         opening.check_opens(ready.artifact_of(Path(source)), backend, {"threads": 1, "batch": 1, "precision": "fp32"})
     if int8:
         lower_onnx.check_float(Path(source))
+
+
+def _data(calibration: str, shapes: Mapping[str, Sequence[int]], source: str) -> tuple[str, dict[str, Any]]:
+    """Where the samples come from, and the options of that: nothing is trained on pictures, so many may calibrate."""
+    found, options = ready.data_source(calibration, shapes, source, option="--calibration")
+    pictures = calibration and found != "digits" and not ready.is_entry(found)
+    return found, {"calibration": 200} if pictures else options
 
 
 def _built(

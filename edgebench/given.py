@@ -252,12 +252,14 @@ def data_set(file: str) -> DataSet:
     import numpy as np
 
     from edgebench.data.arrays import cut, from_arrays
+    from edgebench.data.split import CALIBRATION
 
     arrays = from_npz(Path(file), ())
     fitting.check_numbers(arrays)
     with np.load(file, allow_pickle=False) as archive:
         if "x_eval" in archive.files:
-            return from_arrays(Path(file).name, {name: archive[name] for name in archive.files})
+            arrays = {name: archive[name] for name in archive.files}
+            return from_arrays(Path(file).name, arrays, CALIBRATION)  # nothing is trained: no need to be sparing
     inputs = [name for name in arrays if name.startswith("input:")]
     if len(inputs) > 1:
         raise DataError(

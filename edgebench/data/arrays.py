@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from edgebench.data import DataSet, Split, check_disjoint, make
 from edgebench.data.copies import firsts, stratified_whole, whole
-from edgebench.data.split import Indices, check_options
-from edgebench.errors import DataError, did_you_mean
+from edgebench.data.split import Indices, check_options, to_calibrate_on
+from edgebench.errors import DataError, PlanError, did_you_mean
 
 KEYS = ("x_train", "y_train", "x_calib", "x_eval", "y_eval", "classes")
-CALIBRATION, SEED = 200, 0
+SEED = 0
 ONE_INPUT = (
     "a plan compresses networks of one input.",
     "Leave the other inputs out; edgebench bench MODEL.onnx --data arrays.npz measures a network of any number of inputs.",
@@ -30,7 +30,12 @@ CLASSES_ONLY = (
 
 def load(source: str, options: Mapping[str, Any], base: Path) -> DataSet:
     """Read an .npz of x_train, y_train, x_eval, y_eval and, if any, x_calib. Pickled objects are refused."""
-    chosen = check_options(source, options, {"calibration": CALIBRATION})
+    chosen = check_options(source, options, {"calibration": 0})
+    if chosen["calibration"] < 0:
+        raise PlanError(
+            f"The option calibration of the data source {source} cannot be {chosen['calibration']}.",
+            "Give a number of samples, or leave it out for a tenth of them.",
+        )
     path = Path(base, source)
     if not path.is_file():
         raise DataError(f"There is no file {path}.", "Check the path.")
@@ -56,8 +61,8 @@ def npz_reason(path: Path, error: Exception) -> str:
     return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
 
 
-def from_arrays(name: str, arrays: Mapping[str, Any], calibration: int = CALIBRATION) -> DataSet:
-    """Build a data set from arrays by key. Without x_calib, `calibration` training samples are set aside.
+def from_arrays(name: str, arrays: Mapping[str, Any], calibration: int = 0) -> DataSet:
+    """Build a data set from arrays by key. Without x_calib, `calibration` training samples are set aside, or a tenth.
 
     Inputs of int32 or int64 stay so (tokens, indices), all others become float32; labels become int64. Of the two, x_train
     or x_calib must be there: a set without x_train serves networks that are trained already.
@@ -128,17 +133,17 @@ def _differing(name: str, key: str, samples: NDArray[Any]) -> Indices:
     return first
 
 
-def _set_aside(name: str, train: Split, count: int) -> tuple[Split, Split]:
+def _set_aside(name: str, train: Split, asked: int) -> tuple[Split, Split]:
     if len(train) == 1:
         raise DataError(
             f"The data set {name} has one sample in x_train, and none is left to calibrate on.",
             "Add more to it, or an x_calib.",
         )
-    if not len(train) or count < 1:
+    if not len(train):
         raise DataError(f"The data set {name} has no samples to calibrate on.", "Add x_train or x_calib to it.")
     labels = train.labels if train.labels is not None else np.zeros(len(train), np.int64)
     first = _differing(name, "x_train", train.inputs)
-    some, rest = stratified_whole(labels, first, min(count, len(train) // 2), SEED)
+    some, rest = stratified_whole(labels, first, to_calibrate_on(asked, len(train)), SEED)
     return _part(train, rest), _part(train, some)
 
 

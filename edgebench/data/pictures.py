@@ -15,16 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench.data import DataSet, Split, fingerprints, make
-from edgebench.data.split import Indices, check_options, held_out_last, stratified
+from edgebench.data.split import Indices, check_options, held_out_last, stratified, to_calibrate_on
 from edgebench.errors import DataError, MissingRuntime, PlanError, did_you_mean
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 SEED = 0
 OPTIONS: dict[str, Any] = {
-    "size": 32, "channels": 3, "evaluation": 0.2, "held_out": "random", "calibration": 200, "limit": 0,
+    "size": 32, "channels": 3, "evaluation": 0.2, "held_out": "random", "calibration": 0, "limit": 0,
     "mean": [0.5], "std": [0.5],
 }  # fmt: skip
 """`evaluation`: the share held out; `held_out`: a "random" one (of a fixed seed), or the "last" of each class by name.
+`calibration`: pictures of the others to calibrate on, 0 for a tenth of them, 200 at most.
 `limit`: pictures taken of each class at most, 0 for all."""
 
 
@@ -70,7 +71,7 @@ def read_all(
 def _dealt(labels: NDArray[np.int64], files: list[str], chosen: Mapping[str, Any]) -> tuple[Indices, ...]:
     """The indices to evaluate on, to calibrate on, and to train on."""
     held_out = round(len(labels) * chosen["evaluation"])
-    calibration = min(chosen["calibration"], (len(labels) - held_out) // 2)
+    calibration = to_calibrate_on(chosen["calibration"], len(labels) - held_out)
     if chosen["held_out"] == "random":
         return stratified(labels, (held_out, calibration), SEED)
     return held_out_last(labels, files, chosen["evaluation"], calibration, SEED)
@@ -89,10 +90,10 @@ def _to_calibrate_on(path: Path, left: Split, parts: tuple[Indices, ...]) -> Spl
 
 def _check(source: str, options: Mapping[str, Any]) -> dict[str, Any]:
     chosen = check_options(source, options, OPTIONS)
-    if chosen["size"] < 1 or chosen["calibration"] < 1 or chosen["limit"] < 0 or not 0 < chosen["evaluation"] < 1:
+    if chosen["size"] < 1 or chosen["calibration"] < 0 or chosen["limit"] < 0 or not 0 < chosen["evaluation"] < 1:
         raise PlanError(
             f"The options of the pictures in {source} are out of range.",
-            "Set size and calibration from 1, limit from 0, and evaluation between 0 and 1.",
+            "Set size from 1, calibration and limit from 0, and evaluation between 0 and 1.",
         )
     if chosen["held_out"] not in ("random", "last"):
         raise PlanError(

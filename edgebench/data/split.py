@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 from edgebench.errors import PlanError, did_you_mean
 
 Indices = NDArray[np.int64]
+CALIBRATION = 200
+"""Set aside to calibrate on where no number is asked for, of large sets: as many as a quantize step reads of its own accord."""
+
+
+def to_calibrate_on(asked: int, samples: int) -> int:
+    """How many of the training samples are set aside: those `asked` for, half at most; where that is 0, a tenth."""
+    return min(asked, samples // 2) if asked else min(CALIBRATION, max(samples // 10, 1), samples // 2)
 
 
 def stratified(labels: NDArray[np.int64], counts: tuple[int, ...], seed: int) -> tuple[Indices, ...]:

@@ -145,6 +145,26 @@ def test_npz_is_read_and_calibration_is_set_aside(tmp_path: Path) -> None:
         assert label == at % 3
 
 
+@pytest.mark.parametrize(
+    ("samples", "asked", "found"),
+    [(200, 0, 20), (200, 30, 30), (200, 150, 100), (3000, 0, 200), (3000, 500, 500), (9, 0, 1), (2, 0, 1)],
+)
+def test_a_tenth_is_set_aside_to_calibrate_on_unless_a_number_is_asked_for(
+    samples: int, asked: int, found: int, tmp_path: Path
+) -> None:
+    x = np.random.RandomState(0).rand(samples + 2, 3)
+    np.savez(tmp_path / "my.npz", x_train=x[2:], x_eval=x[:2])
+    data = load("my.npz", {"calibration": asked} if asked else {}, tmp_path)
+    assert (len(data.calibration), len(data.train)) == (found, samples - found)
+
+
+def test_calibration_samples_cannot_be_fewer_than_none(tmp_path: Path) -> None:
+    np.savez(tmp_path / "my.npz", **arrays())
+    with pytest.raises(PlanError, match=r"cannot be -1") as caught:
+        load("my.npz", {"calibration": -1}, tmp_path)
+    two_sentences(caught.value)
+
+
 def test_a_data_set_of_samples_that_differ_is_cut_as_ever() -> None:
     assert from_arrays("mine", arrays(), 5).sha256.startswith("e4c87e0b880d133a")
     x = np.random.RandomState(1).rand(40, 1, 4, 4).astype(np.float32)
@@ -304,7 +324,7 @@ def test_a_python_entry_gives_arrays_and_takes_options(tmp_path: Path) -> None:
         "    return dict(x_train=x[:n], y_train=[0, 1] * (n // 2), x_eval=x[n:], y_eval=[0, 1, 0, 1])\n"
     )
     data = load("my_data:make", {"n": 20}, tmp_path)
-    assert (len(data.train), len(data.calibration), len(data.evaluation)) == (10, 10, 4)
+    assert (len(data.train), len(data.calibration), len(data.evaluation)) == (18, 2, 4)
     with pytest.raises(DataError, match=r"raised TypeError"):
         load("my_data:make", {"m": 20}, tmp_path)
 

@@ -129,6 +129,15 @@ def test_copies_of_evaluation_pictures_are_not_trained_on(folder: Path) -> None:
     assert not set(greys(data.calibration)) & set(greys(data.train))
 
 
+def test_a_tenth_of_what_is_not_evaluated_on_calibrates_unless_a_number_is_asked_for(folder: Path) -> None:
+    unasked = {key: value for key, value in OPTIONS.items() if key != "calibration"}
+    data = load("pets", unasked, folder.parent)
+    assert (len(data.train), len(data.calibration), len(data.evaluation)) == (44, 4, 12)
+    assert len(load("pets", {**OPTIONS, "calibration": 200}, folder.parent).calibration) == 24
+    with pytest.raises(PlanError, match="out of range"):
+        load("pets", {**OPTIONS, "calibration": -1}, folder.parent)
+
+
 def test_pictures_that_differ_are_cut_as_ever(folder: Path) -> None:
     for held_out, found in (("random", "26b3775c4509b7bd"), ("last", "09b0190f195aa955")):
         assert load("pets", {**OPTIONS, "held_out": held_out}, folder.parent).sha256.startswith(found)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgebench import fitting, given, ready
+from edgebench import convert, fitting, given, ready
 from edgebench.errors import DataError, EdgebenchError, PlanError
 from edgebench.inspect import Network
 from edgebench.schema import TensorSpec
@@ -162,6 +162,16 @@ def test_numbers_that_are_none_are_said_of_the_users_own_file(tmp_path: Path, na
         given.data_set(str(tmp_path / "mine.npz"))
     assert "edgebench" not in error.value.problem
     assert "NaN" in f"{error.value.problem} {error.value.fix}"
+
+
+def test_where_nothing_is_trained_calibration_is_not_sparing(tmp_path: Path) -> None:
+    x = np.random.RandomState(0).rand(202, 3)
+    np.savez(tmp_path / "mine.npz", x_train=x[2:], x_eval=x[:2])
+    assert len(given.data_set(str(tmp_path / "mine.npz")).calibration) == 100
+    assert convert._data(str(tmp_path), {}, "my:net") == (str(tmp_path), {"calibration": 200})
+    assert convert._data("digits", {}, "my:net") == ("digits", {})
+    assert convert._data("my:data", {}, "my:net") == ("my:data", {})
+    assert convert._data("", {"x": [1, 3]}, "my:net")[1] == {"shape": [3]}
 
 
 def test_a_shape_that_nothing_would_read_is_refused(tmp_path: Path) -> None:
