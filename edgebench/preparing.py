@@ -94,6 +94,7 @@ def _check_networks(plan: Plan, data: Any) -> tuple[dict[str, Any], dict[str, st
     """
     from edgebench.compress import pipeline
     from edgebench.data import load
+    from edgebench.data.one_class import check_told
 
     base, own = Path(plan.base), {}
     failed: dict[str, EdgebenchError] = {}
@@ -104,6 +105,8 @@ def _check_networks(plan: Plan, data: Any) -> tuple[dict[str, Any], dict[str, st
         try:
             options = {k: v for k, v in source.items() if k != "source"}
             found = load(source["source"], options, base) if source else data
+            if model.task == "classify":
+                check_told(found)
             network = pipeline.check(model, found, base=base)
         except EdgebenchError as error:
             failed.update({recipe.name: error for recipe in recipes})

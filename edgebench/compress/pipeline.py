@@ -17,6 +17,7 @@ from edgebench.compress.lowering import lower
 from edgebench.compress.timing import Stopwatch
 from edgebench.compress.training.learning import Learning, check_labelled
 from edgebench.data import DataSet
+from edgebench.data.one_class import check_taught
 from edgebench.entries import resolve
 from edgebench.errors import EdgebenchError, ModelError
 from edgebench.schema import Artifact, ModelSpec, Recipe
@@ -91,6 +92,8 @@ def _check_steps(spec: ModelSpec, recipe: Recipe, network: nn.Module | None, dat
             resolve(entry, base, ModelError)
         if isinstance(method, Learning):
             check_labelled(data)
+            if method.labels:
+                check_taught(data)
             method.check_teachers(base, any(m.compresses for m in steps[: i + 1]))
     if network is not None:
         from edgebench.compress.training import rehearsal

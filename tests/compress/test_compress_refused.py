@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from edgebench.codec import Options
+from edgebench.compress import pipeline
+from edgebench.data import load
 from edgebench.devices.local import LocalDevice
-from edgebench.errors import ModelError
+from edgebench.errors import DataError, ModelError
 from edgebench.making import compress
 from edgebench.plan import Plan
 from edgebench.preparing import prepare
@@ -36,6 +38,9 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     (tmp_path / "refused_nets.py").write_text(NETS)
     x, y = np.random.default_rng(0).normal(size=(60, 4)).astype("f4"), np.arange(60) % 3
     np.savez(tmp_path / "d.npz", x_train=x[:40], y_train=y[:40], x_eval=x[40:], y_eval=y[40:])
+    np.savez(tmp_path / "one.npz", x_train=x[:40], y_train=y[:40] * 0, x_eval=x[40:], y_eval=y[40:] * 0)
+    np.savez(tmp_path / "taught.npz", x_train=x[:40], y_train=y[:40] * 0 + 1, x_eval=x[40:], y_eval=y[40:])
+    np.savez(tmp_path / "bare.npz", x_train=x[:40], y_train=y[:40] * 0, x_eval=x[40:])
     np.savez(tmp_path / "f.npz", x_train=x[:40], y_train=y[:40], x_eval=x[40:], y_eval=y[40:] + 0.5)
     own = [ModelSpec(name=name, source=f"refused_nets:{name}") for name in ("two", "tokens")]
     recipes = [
@@ -74,3 +79,30 @@ def test_a_step_that_can_never_work_is_told_with_its_recipe(plan: Plan) -> None:
     wrong = Recipe(name="wrong", steps=(Step(method="distill", options=Options(student="nowhere:net")),))
     with pytest.raises(ModelError, match=r'In the recipe "wrong": .*nowhere'):
         prepare(replace(plan, recipes=(*plan.recipes, wrong)), DEVICE)
+
+
+def test_an_accuracy_of_one_class_alone_is_not_told(plan: Plan) -> None:
+    alike = replace(plan, data="one.npz", recipes=(Recipe(name="plain"),))
+    with pytest.raises(DataError, match=r"labels of the data set one are all of one class, 0,.* Add samples of other"):
+        prepare(alike, DEVICE)
+    prepare(replace(alike, data="bare.npz"), DEVICE)
+    prepare(replace(alike, data="taught.npz"), DEVICE)
+    prepare(replace(alike, data="one.npz", model=replace(plan.model, task="embed")), DEVICE)
+
+
+def test_of_one_class_alone_nothing_is_learnt(plan: Plan) -> None:
+    trained = Recipe(name="trained", steps=(Step(method="train"),))
+    for data, held in (("taught", 1), ("bare", 0)):
+        why = rf"training samples of {data} are all of one class, {held},.* Add samples of other classes"
+        with pytest.raises(DataError, match=why):
+            prepare(replace(plan, data=f"{data}.npz", recipes=(trained,)), DEVICE)
+    data = load("taught.npz", {}, Path(plan.base))
+    quantized = Recipe(name="int8", steps=(Step(method="quantize"),))
+    pipeline.check(plan.model, data, base=Path(plan.base), recipes=(quantized,))
+
+
+def test_a_student_of_its_teacher_alone_may_see_one_class(plan: Plan) -> None:
+    taught = Options(student="refused_nets:good", labels=0.0, losses=Options(hinton=Options()))
+    data = load("taught.npz", {}, Path(plan.base))
+    recipe = Recipe(name="student", steps=(Step(method="distill", options=taught),))
+    pipeline.check(plan.model, data, base=Path(plan.base), recipes=(recipe,))

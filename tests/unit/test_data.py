@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from edgebench.data import DataSet, Split, load, make
 from edgebench.data.arrays import from_arrays
 from edgebench.data.digits import _written
+from edgebench.data.one_class import check_told
 from edgebench.data.split import held_out_last, stratified
 from edgebench.errors import DataError, EdgebenchError, PlanError
 from edgebench.given import data_set
@@ -394,3 +395,13 @@ def test_tokens_stay_whole_numbers_and_all_else_is_float32(given: str, kept: str
     made = from_arrays("mine", {"x_calib": x[:4], "x_eval": x[4:]})
     assert [str(s.inputs.dtype) for s in (made.train, made.calibration, made.evaluation)] == [kept] * 3
     assert (made.evaluation.inputs == x[4:]).all()
+
+
+def test_one_class_without_a_name_is_told_by_its_number() -> None:
+    x, seven = np.random.RandomState(0).rand(9, 3).astype(np.float32), np.full(4, 7)
+    data = make("mine", Split(x[:4], seven), Split(x[4:5], None), Split(x[5:], seven))
+    with pytest.raises(DataError, match=r"labels of the data set mine are all of one class, 7,") as caught:
+        check_told(data)
+    two_sentences(caught.value)
+    check_told(make("mine", Split(x[:4], np.arange(4)), Split(x[4:5], None), Split(x[5:], seven)))
+    check_told(make("mine", Split(x[:0], None), Split(x[4:5], None), Split(x[5:], seven)))

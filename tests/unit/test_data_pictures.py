@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import importlib.util
 import itertools
+import shutil
 import sys
 import tarfile
 import types
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 from edgebench.data import load
+from edgebench.data.one_class import check_taught, check_told
 from edgebench.errors import DataError, MissingRuntime, PlanError
 
 
@@ -148,6 +150,15 @@ def test_pictures_that_are_all_equal_cannot_be_cut(folder: Path) -> None:
         file.write_bytes(pgm(7))
     with pytest.raises(DataError, match=r"Too few of the 60 pictures in .*pets differ: .*Add pictures that differ"):
         load("pets", OPTIONS, folder.parent)
+
+
+def test_pictures_of_one_class_are_loaded_and_are_told_to_be_of_one(folder: Path) -> None:
+    for name in ("bee", "cat"):
+        shutil.rmtree(folder / name)
+    data = load("pets", OPTIONS, folder.parent)
+    for check in (check_taught, check_told):
+        with pytest.raises(DataError, match=r"pets are all of one class, ant,.*a folder for each class"):
+            check(data)
 
 
 @pytest.mark.parametrize("form", ["folder", "archive"])
