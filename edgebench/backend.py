@@ -240,7 +240,8 @@ def processor(options: Mapping[str, Any]) -> Mapping[str, Any]:
 def saturates(options: Mapping[str, Any]) -> bool:
     """Whether int8 weights want 7 bits there: an x86 without VNNI, whose kernels add two products of u8 and s8 in 16 bits.
 
-    Weights of 8 bits overflow those silently (vpmaddubsw), in ONNX Runtime's kernels and in oneDNN's as torch calls them.
+    Weights of 8 bits overflow those silently (vpmaddubsw), in ONNX Runtime's kernels, in OpenVINO's, and in oneDNN's as torch
+    calls them.
     `options` are those of `lowering`. An x86 of unknown flags is taken for one.
     """
     cpu = processor(options)

@@ -28,10 +28,12 @@ from edgebench.backend import (
     kept,
     np,
     probe_import,
+    saturates,
 )
 from edgebench_openvino.jobs import Jobs
 from edgebench_openvino.settings import (
     DEVICES,
+    NARROW,
     QUANTIZERS,
     choice,
     compiled,
@@ -79,7 +81,10 @@ class OpenVinoBackend(Backend):
 
     def lowering(self, precision: str, options: Mapping[str, Any]) -> str | None:
         quantizer = choice(options, "quantizer", QUANTIZERS, "onnxruntime")
-        return QUANTIZERS[quantizer] if precision == "int8" else self.precisions.get(precision)
+        if precision != "int8":
+            return self.precisions.get(precision)
+        narrow = quantizer == "onnxruntime" and options.get("device", "CPU") in ("CPU", "AUTO") and saturates(options)
+        return NARROW if narrow else QUANTIZERS[quantizer]
 
     def probe(self) -> Availability:
         return probe_import("openvino", self.extra, before=NO_TELEMETRY)

@@ -16,6 +16,8 @@ PRECISION_HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}
 """What the operators that are not int8 run in, for each precision that can be asked for."""
 
 QUANTIZERS = {"onnxruntime": "onnx-u8s8", "nncf": "onnx-nncf"}
+NARROW = "onnx-u8s7"
+"""onnxruntime's for a CPU without VNNI, on which OpenVINO's kernels overflow with weights of 8 bits. NNCF sees to that itself."""
 
 PRECISIONS = {"f32": "fp32", "float32": "fp32", "bf16": "bf16", "bfloat16": "bf16", "f16": "fp16", "float16": "fp16"}
 PRECISIONS |= {"i8": "int8", "u8": "int8"}

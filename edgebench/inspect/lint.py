@@ -117,7 +117,7 @@ def _full_weights(facts: Facts) -> Iterator[Finding]:
     if unsigned and full:
         yield Finding(
             text=f"{_many(full, 'weight fills', 'weights fill')} 8 bits: right on a processor with VNNI;"
-            " without, its kernels overflow (make the file with weight_bits = 7)",
+            " without, kernels can overflow (make the file with weight_bits = 7)",
             fatal=False,
         )
 
@@ -241,7 +241,7 @@ X86 = (
 RULES: Mapping[str, tuple[Rule, ...]] = {
     "onnxruntime on x86": X86,
     "onnxruntime on arm64": (_onnxruntime_foreign, _double, _channel_activations, _dynamic_is_slow),
-    "openvino": (_foreign, _strings, _qoperator, _openvino_dynamic, _clip_between),
+    "openvino": (_foreign, _strings, _qoperator, _openvino_dynamic, _clip_between, _full_weights),
     "tensorrt": (
         _foreign, _strings, _tensorrt_operators, _unsigned, _int32_dequantizer, _zero_points, _wide_activations,
         _scales, _typed, _many_axes, _free_axes,
