@@ -261,6 +261,6 @@ def test_weights_that_fill_their_range_answer_as_in_float(tmp_path: Path) -> Non
     lower.get(name).write(request, tmp_path / "q.onnx")
     artifact = Artifact(format="onnx", path=str(tmp_path / "q.onnx"), sha256="", size=1)
     session = backend.open(artifact, {"precision": "int8", "batch": 1, "threads": 1})
-    found = session.run([samples[:1]])[0]
+    found = session.run({"input": samples[:1]})[0]
     wanted = net(torch.from_numpy(samples[:1])).detach().numpy()
     assert np.linalg.norm(found - wanted) < 0.05 * np.linalg.norm(wanted)
