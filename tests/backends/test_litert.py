@@ -188,7 +188,7 @@ def test_integers_at_the_ends_are_taken_and_given_as_they_are_with_what_they_sta
     content = Path(case.artifact.path).read_bytes()
     with lower_litert.silent():
         limits = lower_litert._limits(content, inputs(32, seed=1)["input"], "minmax", True)
-        made = lower_litert._quantized(content, recipe.static_wi8_ai8(), limits)
+        made = lower_litert._quantized(content, recipe.static_wi8_ai8(), lower_litert._bounds(limits))
     path = tmp_path / "ends.tflite"
     path.write_bytes(made)
     integer = replace(case, artifact=artifact(path, "tflite"), precision="int8")
