@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgebench.compress import values
 from edgebench.compress.methods import Method
 from edgebench.compress.training.distill import Distill
 from edgebench.data import DataSet
@@ -24,7 +25,7 @@ def check(network: nn.Module, steps: Sequence[Method], data: DataSet, base: Path
     for method in steps:
         if isinstance(method, Distill):
             now = method
-        names = [n.strip() for option in OPTIONS for n in getattr(method, option, "").split(",") if n.strip()]
+        names = [name for option in OPTIONS for name in values.names(getattr(method, option, ""))]
         if names:
             _check(names, method.name, now.new_student(base, 0, data) if now else network)
 

@@ -38,6 +38,11 @@ def between(method: str, option: str, value: float, low: float, high: float) -> 
         )
 
 
+def names(text: str) -> tuple[str, ...]:
+    """The names that an option holds with commas between them: `"stem, head"`."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from edgebench.compress import values
 from edgebench.compress.pruning import heads, importance, ties
 from edgebench.compress.quiet import first_line, quiet
 from edgebench.errors import ModelError
@@ -32,11 +33,6 @@ def outputs(layer: nn.Module) -> int:
 
 def shapes(module: nn.Module) -> list[tuple[int, ...]]:
     return [tuple(p.shape) for p in module.parameters(recurse=False)]
-
-
-def split_names(keep: str) -> list[str]:
-    """The names of layers that an option holds with commas between them."""
-    return [name.strip() for name in keep.split(",") if name.strip()]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -149,7 +145,7 @@ class Cutter:
                 f"The network's {what}: {first_line(error)}.",
                 "Name the layers whose number of channels its code counts on in keep, or leave the prune step out.",
             )
-        keep = ", ".join(dict.fromkeys([*split_names(self.asked.keep), *alone]))
+        keep = ", ".join(dict.fromkeys([*values.names(self.asked.keep), *alone]))
         return Uncuttable(
             f"The network's {what}, and the reason is {_listed(alone)}: {first_line(error)}.",
             f'Leave {"it" if len(alone) == 1 else "them"} whole with keep = "{keep}", or leave the prune step out.',

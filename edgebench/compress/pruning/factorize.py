@@ -141,10 +141,8 @@ def spectra_of(model: nn.Module, keep: str, alone: Collection[str] = ()) -> dict
     """The decomposition of every layer that may be factorized: all but those of `keep` and `alone`. Raises ModelError."""
     import torch
 
-    from edgebench.compress.pruning.cutting import split_names
-
     layers = _layers(model)
-    kept = split_names(keep)
+    kept = values.names(keep)
     for name in kept:
         if name not in layers:
             raise ModelError(f'The network has no layer "{name}" that can be factorized.', did_you_mean(name, layers))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from edgebench.compress.pruning.cutting import split_names
+from edgebench.compress import values
 from edgebench.compress.pruning.importance import LAYERS
 from edgebench.errors import ModelError, did_you_mean
 
@@ -49,7 +49,7 @@ def eligible(model: nn.Module, asked: Mask) -> tuple[dict[str, Any], list[str]]:
     These are named in keep, of a width that no four divides, or have a weight that is made of others each time (weight norm).
     """
     every = {n: m for n, m in model.named_modules() if isinstance(m, LAYERS)}
-    kept = split_names(asked.keep)
+    kept = values.names(asked.keep)
     for name in kept:
         if name not in every:
             raise ModelError(f'The network has no convolution or linear layer "{name}".', did_you_mean(name, every))

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from edgebench.compress import values
 from edgebench.compress.load_model import answer, macs, parameters, tensor
 from edgebench.compress.pruning import heads, ties
-from edgebench.compress.pruning.cutting import Cutter, Uncuttable, outputs, prunable, shapes, split_names
+from edgebench.compress.pruning.cutting import Cutter, Uncuttable, outputs, prunable, shapes
 from edgebench.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ def kept_layers(model: nn.Module, example: Tensor, names: str) -> list[str]:
             hook.remove()
     if not order:
         raise ModelError("The network runs no convolution or linear layer.", "Leave the prune step out.")
-    kept = split_names(names)
+    kept = values.names(names)
     for name in kept:
         if name not in layers:
             raise ModelError(f'The network has no convolution or linear layer "{name}".', did_you_mean(name, layers))

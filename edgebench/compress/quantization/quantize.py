@@ -89,7 +89,7 @@ class Quantize:
     @property
     def float_names(self) -> tuple[str, ...]:
         """The layers that stay in float, by name."""
-        return tuple(name.strip() for name in self.float_layers.split(",") if name.strip())
+        return values.names(self.float_layers)
 
     @property
     def changes_weights(self) -> bool:
