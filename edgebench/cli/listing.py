@@ -87,11 +87,14 @@ def methods(name: str | None, as_json: bool) -> None:
 
 def _say_entry(entry: Mapping[str, Any]) -> None:
     """A method, or what a table of its options may hold."""
-    say(f"{entry['name']}: {entry['summary']}")
+    for line in textwrap.wrap(f"{entry['name']}: {entry['summary']}", 104, subsequent_indent="    "):
+        say(line)
     for line in textwrap.wrap(entry["details"], 100):
         say(f"    {line}")
     for option in entry["options"]:
         say(f"      {_as_in_a_plan(option)}")
+    if "example" in entry:
+        say(f"    like: {entry['example']}")
     say()
 
 

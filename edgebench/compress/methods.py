@@ -30,7 +30,8 @@ class Method(Protocol):
     precision: ClassVar[str | None]
     """The precision that its result runs in ("int8"); None leaves it as it was."""
     compresses: ClassVar[bool]
-    """Whether its result is a smaller network, to be compared with the one it was given."""
+    """Whether its result is a smaller network, to be compared with the one it was given. A method may also have an `example`:
+    a step as one writes it in a plan."""
 
     def apply(self, model: Any, context: Any) -> Any:
         """Take a torch.nn.Module and a Context; return the network after this step."""
@@ -87,7 +88,7 @@ def _undone(method: Method, after: Method) -> str:
 
 def describe() -> list[dict[str, Any]]:
     """Every method as plain JSON: `name`, `summary`, `details`, `precision`, `compresses`, `options` (name, type, default,
-    required).
+    required), and where it has one an `example` of TOML.
 
     Where an option is a table by name, `tables` says of each name that it may hold what the method's own entry says.
     A method that does not import is listed with its reason as the summary.
@@ -119,7 +120,8 @@ def _described(name: str, kind: Any) -> dict[str, Any]:
         {"name": f.name, "type": _type_name(hints[f.name]), "default": _default(f), "required": _required(f)}
         for f in dataclasses.fields(kind)
     ]
-    return {"name": name, "summary": doc[0], "details": " ".join(doc[1:]), "options": options}
+    example = {"example": kind.example} if hasattr(kind, "example") else {}
+    return {"name": name, "summary": doc[0], "details": " ".join(doc[1:]), "options": options, **example}
 
 
 def _kind(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from edgebench.errors import DataError, PlanError
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Augment:
     """Random crops after padding by `crop` zeros, and mirroring left to right (He et al., 2015, arXiv:1512.03385, 4.2)."""
+
+    example: ClassVar[str] = "augment = { crop = 4, flip = true }"
 
     crop: int = 0
     flip: bool = False

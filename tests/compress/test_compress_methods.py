@@ -150,6 +150,23 @@ def test_the_listing_of_a_method_is_a_plan_s_own_toml() -> None:
     assert "distill" in unknown.exception.fix
 
 
+def test_every_example_is_a_step_that_a_plan_may_have() -> None:
+    found = methods.describe()
+    for method in found:
+        options = toml.parse(f"step = {method['example']}", "listing").data["step"]
+        assert options.pop("method") == method["name"]
+        methods.parse(step(method["name"], **options))
+    tables = {name: entries for method in found for name, entries in method.get("tables", {}).items()}
+    assert set(tables) == {"losses", "teachers", "augment"}
+    for option, entry in ((option, entry) for option, entries in tables.items() for entry in entries):
+        given = toml.parse(entry["example"], "listing").data
+        assert set(given) == {option}
+        assert entry["name"] in ("", "NAME", *given[option])
+        methods.parse(step("train", **given, **({"losses": {"hinton": {}}} if option == "teachers" else {})))
+    said = CliRunner().invoke(cli, ["methods", "prune"]).output
+    assert '    like: { method = "prune", macs = 0.5' in said
+
+
 def test_checking_recipes_imports_no_framework() -> None:
     code = (
         "import sys\n"

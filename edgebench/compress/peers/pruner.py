@@ -24,6 +24,7 @@ class TorchPruning:
     """
 
     name: ClassVar[str] = "peer-torch-pruning"
+    example: ClassVar[str] = '{ method = "peer-torch-pruning", pruning_ratio = 0.3 }'
     precision: ClassVar[str | None] = None
     compresses: ClassVar[bool] = True
     resizes: ClassVar[bool] = True

@@ -81,6 +81,7 @@ class OnnxRuntime(Peer):
     """
 
     name: ClassVar[str] = "peer-onnxruntime"
+    example: ClassVar[str] = '{ method = "peer-onnxruntime", samples = 500 }'
     library: ClassVar[str] = "onnxruntime"
 
     def call(self, source: Path, taken: str, samples: NDArray[Any], path: Path) -> None:
@@ -96,6 +97,7 @@ class Nncf(Peer):
     """To compare with: nncf.quantize with its defaults, which `quantize` is held against; it takes 300 of the samples."""
 
     name: ClassVar[str] = "peer-nncf"
+    example: ClassVar[str] = '{ method = "peer-nncf", samples = 500 }'
     library: ClassVar[str] = "nncf"
 
     def call(self, source: Path, taken: str, samples: NDArray[Any], path: Path) -> None:

@@ -34,6 +34,7 @@ class Factorize:
     """
 
     name: ClassVar[str] = "factorize"
+    example: ClassVar[str] = '{ method = "factorize", energy = 0.9, keep = "stem, head" }'
     precision: ClassVar[str | None] = None
     compresses: ClassVar[bool] = True
     rewrites: ClassVar[bool] = True

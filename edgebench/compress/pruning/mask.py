@@ -27,6 +27,7 @@ class Mask:
     """
 
     name: ClassVar[str] = "mask"
+    example: ClassVar[str] = '{ method = "mask", pattern = "2:4", retrain = { epochs = 2 } }'
     precision: ClassVar[str | None] = None
     compresses: ClassVar[bool] = True
     pattern: Literal["unstructured", "2:4"] = "unstructured"

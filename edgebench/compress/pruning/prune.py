@@ -38,6 +38,7 @@ class Prune:
     """
 
     name: ClassVar[str] = "prune"
+    example: ClassVar[str] = '{ method = "prune", macs = 0.5, steps = 3, between = { epochs = 1, lr = 0.001 } }'
     precision: ClassVar[str | None] = None
     compresses: ClassVar[bool] = True
     resizes: ClassVar[bool] = True

@@ -25,6 +25,7 @@ class Sparsify(Learning):
     """
 
     name: ClassVar[str] = "sparsify"
+    example: ClassVar[str] = '{ method = "sparsify", penalty = "bn_scale", epochs = 5 }'
     precision: ClassVar[str | None] = None
     compresses: ClassVar[bool] = False
 

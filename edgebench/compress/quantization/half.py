@@ -19,6 +19,7 @@ class Fp16:
     """
 
     name: ClassVar[str] = "fp16"
+    example: ClassVar[str] = '{ method = "fp16" }'
     precision: ClassVar[str | None] = "fp16"
     compresses: ClassVar[bool] = True
 
@@ -35,6 +36,7 @@ class Bf16:
     """
 
     name: ClassVar[str] = "bf16"
+    example: ClassVar[str] = '{ method = "bf16" }'
     precision: ClassVar[str | None] = "bf16"
     compresses: ClassVar[bool] = True
 

@@ -31,6 +31,7 @@ class Qat(Learning):
     """
 
     name: ClassVar[str] = "qat"
+    example: ClassVar[str] = '{ method = "qat", epochs = 4, per_channel = false }'
     precision: ClassVar[str | None] = "int8"
     compresses: ClassVar[bool] = True
     prepares: ClassVar[bool] = True

@@ -39,6 +39,7 @@ class Quantize:
     """
 
     name: ClassVar[str] = "quantize"
+    example: ClassVar[str] = '{ method = "quantize", ranges = "mse", float_layers = "stem, head" }'
     precision: ClassVar[str | None] = "int8"
     compresses: ClassVar[bool] = True
 

@@ -28,6 +28,7 @@ class Distill(Learning):
     """
 
     name: ClassVar[str] = "distill"
+    example: ClassVar[str] = '{ method = "distill", student = "my_model:small", student_options = { width = 8 } }'
     precision: ClassVar[str | None] = None
     compresses: ClassVar[bool] = True
 

@@ -25,7 +25,15 @@ OWN = ("parent", "first")
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """A network to learn from: a python entry with weights, or one of the recipe's own (`OWN`), which has neither."""
+    """A network to learn from: a python entry with weights; or one of the recipe's own, which has neither.
+
+    "parent" is what the last compressing step was given, "first" what the first one was. `share` weighs several
+    against each other.
+    """
+
+    example: ClassVar[str] = (
+        'teachers = { parent = {}, big = { source = "my_model:big", weights = "big.safetensors" } }'
+    )
 
     source: str = ""
     weights: str = ""

@@ -21,6 +21,9 @@ class Train(Learning):
     """
 
     name: ClassVar[str] = "train"
+    example: ClassVar[str] = (
+        '{ method = "train", epochs = 20, lr = 0.002, ema = 0.999, augment = { crop = 4, flip = true } }'
+    )
     precision: ClassVar[str | None] = None
     compresses: ClassVar[bool] = False
 
@@ -37,6 +40,7 @@ class Finetune(Train):
     """
 
     name: ClassVar[str] = "finetune"
+    example: ClassVar[str] = '{ method = "finetune", epochs = 4, losses = { hinton = {} }, teachers = { first = {} } }'
 
     epochs: int = 4
     lr: float = 0.001

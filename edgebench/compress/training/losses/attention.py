@@ -21,6 +21,9 @@ class Attention(LayerLoss):
     """
 
     name: ClassVar[str] = "attention"
+    example: ClassVar[str] = (
+        'losses = { hinton = {}, attention = { layers = { "stage1" = "layer1", "stage2" = "layer3" } } }'
+    )
 
     weight: float = 1000.0
 

@@ -24,6 +24,7 @@ class Dist(LogitLoss):
     """
 
     name: ClassVar[str] = "dist"
+    example: ClassVar[str] = "losses = { dist = {} }"
 
     beta: float = 2.0
     gamma: float = 2.0

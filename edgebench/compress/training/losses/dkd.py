@@ -22,6 +22,7 @@ class Dkd(LogitLoss):
     """
 
     name: ClassVar[str] = "dkd"
+    example: ClassVar[str] = "losses = { dkd = { beta = 4, standardize = true } }"
 
     alpha: float = 1.0
     beta: float = 8.0

@@ -19,10 +19,12 @@ class FitNet(LayerLoss):
 
     r brings the student's channels to the teacher's number, is trained along, and is thrown away. The mean is over
     samples, channels and positions; the paper's sum over them is this times their number, halved. Here the hints are
-    learnt together with the labels, not in a stage before.
+    learnt together with the labels, not in a stage before. `layers` pairs them: the student's = the teacher's; without it, by
+    their resolution.
     """
 
     name: ClassVar[str] = "fitnet"
+    example: ClassVar[str] = 'losses = { hinton = {}, fitnet = { layers = { "stage2" = "layer3" } } }'
 
     weight: float = 100.0
 

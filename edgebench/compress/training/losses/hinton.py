@@ -22,6 +22,7 @@ class Hinton(LogitLoss):
     """
 
     name: ClassVar[str] = "hinton"
+    example: ClassVar[str] = "losses = { hinton = { temperature = 2 } }"
 
     weight: float = 9.0
     temperature: float = 4.0
@@ -45,6 +46,7 @@ class LogitStd(Hinton):
     """
 
     name: ClassVar[str] = "logit_std"
+    example: ClassVar[str] = "losses = { logit_std = {} }"
 
     temperature: float = 2.0
     standardize: bool = True

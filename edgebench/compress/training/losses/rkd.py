@@ -22,6 +22,7 @@ class Rkd(LayerLoss):
     """
 
     name: ClassVar[str] = "rkd"
+    example: ClassVar[str] = 'losses = { hinton = {}, rkd = { layers = { "features" = "backbone.features" } } }'
     deepest: ClassVar[bool] = True
 
     distance: float = 25.0
