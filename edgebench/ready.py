@@ -13,6 +13,7 @@ from edgebench import inspect, plugins, store
 from edgebench import plan as plans
 from edgebench.codec import Options
 from edgebench.errors import DataError, MissingRuntime, ModelError, PlanError
+from edgebench.inspect import full_weights
 from edgebench.inspect.graph import UnknownKind
 from edgebench.parts import beside
 from edgebench.plan import Plan
@@ -310,7 +311,11 @@ def artifact(plan: Plan) -> Artifact:
 def artifact_of(path: Path) -> Artifact:
     """A ready file, with what belongs to it counted in its size and named, with its hash, in its facts."""
     parts = beside(path)
-    facts = {"beside": {os.path.relpath(part, path.parent): store.sha256(part) for part in parts}} if parts else {}
+    facts: dict[str, Any] = (
+        {"beside": {os.path.relpath(part, path.parent): store.sha256(part) for part in parts}} if parts else {}
+    )
+    if format_of(path) == "onnx" and (full := full_weights.of_file(path)):
+        facts["full_weights"] = full
     return Artifact(
         format=format_of(path),
         path=str(path),

@@ -70,11 +70,16 @@ def _precision(result: Result) -> Entry:
     if not found:
         return Entry(value=asked, text=plain(asked), notes=("As asked: this runtime does not say in what it ran.",))
     if asked == "fp32" and (found == "int8" or found == result.effective.get("file_precision")):
-        return Entry(value=found, text=plain(found))  # a ready file of another precision, measured as what it is
+        # a ready file of another precision, measured as what it is
+        return Entry(value=found, text=plain(found), notes=_overflowing(result))
     if found != asked:
         note = f"{plain(asked)} was asked for; what ran is in the table."
         return Entry(value=str(found), text=plain(str(found)), notes=(note,), tone="doubt")
-    return Entry(value=found, text=plain(found), notes=made.narrowed(_facts(result)))
+    return Entry(value=found, text=plain(found), notes=(*made.narrowed(_facts(result)), *_overflowing(result)))
+
+
+def _overflowing(result: Result) -> tuple[str, ...]:
+    return made.overflowing(_facts(result), result.cell.backend, result.environment)
 
 
 def options_text(result: Result) -> str:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgebench.backend import saturates
+
+ADD_IN_16_BITS = ("onnxruntime", "openvino")
+"""The runtimes whose int8 kernels do so on an x86 without VNNI."""
+
 
 def notes(facts: Mapping[str, Any]) -> tuple[str, ...]:
     """A sentence or two each."""
@@ -30,6 +35,17 @@ def narrowed(facts: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         f"Its weights have {bits} bits where the recipe has {asked}: more overflow on an x86 without VNNI. "
         f"weight_bits = {bits} in a qat step learns for them.",
+    )
+
+
+def overflowing(facts: Mapping[str, Any], runtime: str, machine: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of a ready file whose weights are too wide for the processor that it was measured on; `machine` is a row's environment."""
+    full = facts.get("full_weights")
+    if not full or runtime not in ADD_IN_16_BITS or not machine.get("flags") or not saturates({"cpu": machine}):
+        return ()
+    return (
+        f"{full} of its int8 weights fill 8 bits, with which kernels overflow on this processor, which has no VNNI: its answers "
+        "may be wrong. Make the file with weight_bits = 7.",
     )
 
 

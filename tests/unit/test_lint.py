@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgebench.inspect import lint, look, onnx_file, targets
+from edgebench.inspect import full_weights, lint, look, onnx_file, targets
 from edgebench.inspect.graph import Tensor
 from edgebench.inspect.qdq import Facts
 
@@ -42,7 +42,13 @@ def said(path: Path, target: str, *, fatal: bool = True) -> str:
 
 
 def quantized(
-    path: Path, dtype: Any = np.int8, zero: int = 0, scale: Any = 0.1, bias: bool = False, most: int = 1
+    path: Path,
+    dtype: Any = np.int8,
+    zero: int = 0,
+    scale: Any = 0.1,
+    bias: bool = False,
+    most: int = 1,
+    shape: list[Any] | None = None,
 ) -> Path:
     """x -> Q -> DQ -> MatMul with int8 weights (-> + an int32 bias)."""
     kind = np.dtype(dtype)
@@ -63,7 +69,7 @@ def quantized(
     if bias:
         nodes.insert(3, helper.make_node("DequantizeLinear", ["b", "ws"], ["bd"], name="b_dq"))
         weights["b"] = np.ones(3, np.int32)
-    return model(path, nodes, weights)
+    return model(path, nodes, weights, shape)
 
 
 def test_symmetric_int8_is_legal_for_tensorrt(tmp_path: Path) -> None:
@@ -120,6 +126,26 @@ def test_weights_of_eight_bits_need_vnni_where_activations_are_unsigned(tmp_path
             assert ("1 weight fills 8 bits" in said(path, runtime, fatal=False)) == full
     assert said(path, "onnxruntime on arm64", fatal=False) == ""
     assert "8 bits" not in said(quantized(tmp_path, most=127), "onnxruntime on x86", fatal=False)
+
+
+def test_full_weights_are_counted_in_a_file_alone(tmp_path: Path) -> None:
+    for most, full in ((64, 0), (127, 1)):
+        assert full_weights.of_file(quantized(tmp_path, np.uint8, 128, most=most)) == full
+    assert full_weights.of_file(quantized(tmp_path, most=127)) == 0  # signed activations
+    plain = model(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], {})
+    assert full_weights.of_file(plain) == 0
+    (tmp_path / "torn.onnx").write_bytes(b"QuantizeLinear" * 9)
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    assert full_weights.of_file(tmp_path / "torn.onnx") == full_weights.of_file(tmp_path / "empty.onnx") == 0
+
+
+def test_a_free_batch_of_int8_is_told_to_users_of_openvino(tmp_path: Path) -> None:
+    for shape, told in ((["N", 4], True), ([1, 4], False), ([1, "N"], False)):
+        path = quantized(tmp_path, np.uint8, 128, shape=shape)
+        assert ("int8 with a free batch" in said(path, "openvino", fatal=False)) == told
+    assert "free batch" not in said(
+        model(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], {}, ["N", 4]), "openvino", fatal=False
+    )
 
 
 def test_quantized_operators_are_not_for_openvino(tmp_path: Path) -> None:

@@ -492,6 +492,29 @@ def test_weights_of_fewer_bits_than_the_recipe_has_are_said_to_be() -> None:
     assert words not in markdown.render(build(RUN, [plain]))
 
 
+@pytest.mark.parametrize(
+    ("runtime", "flags", "told"),
+    [
+        ("onnxruntime", ("avx2",), True),
+        ("openvino", ("avx2",), True),
+        ("litert", ("avx2",), False),
+        ("onnxruntime", ("avx2", "avx_vnni"), False),
+        ("onnxruntime", (), False),
+    ],
+)
+def test_a_ready_file_that_overflows_on_this_processor_is_marked(
+    runtime: str, flags: tuple[str, ...], told: bool
+) -> None:
+    row = good(effective=Options(precision="int8"))
+    row = dataclasses.replace(
+        row,
+        cell=dataclasses.replace(row.cell, backend=runtime, precision="fp32"),
+        artifact=Artifact(format="onnx", path="n.onnx", sha256="0", size=1, facts=Options(full_weights=3)),
+        environment=Options(machine="x86_64", flags=flags),
+    )
+    assert ("3 of its int8 weights fill 8 bits" in markdown.render(build(RUN, [row]))) == told
+
+
 def test_what_pruning_could_not_cut_is_said() -> None:
     steps = [
         {"method": "prune", "kept_whole": ["a", "b", "c", "d", "e", "f"]},
