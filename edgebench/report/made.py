@@ -17,11 +17,15 @@ def notes(facts: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def pruned(facts: Mapping[str, Any]) -> tuple[str, ...]:
-    """Of layers that a prune step was free to cut, and could not."""
+    """Of layers that a step was free to take channels from, and could not."""
     found: list[str] = []
     for step in facts.get("steps", ()):
         if whole := step.get("kept_whole"):
             found.append(f"Pruning left {_listed(whole)} whole: the code of the network counts on the width.")
+        if strange := step.get("not_followed"):
+            found.append(
+                f"The penalty of sparsify is not of {_listed(strange)}: where those channels go cannot be followed."
+            )
         if heads := step.get("heads_kept"):
             found.append(f"Pruning left the heads of {_listed(heads)}: those of torch.nn.MultiheadAttention cannot go.")
     return tuple(dict.fromkeys(found))

@@ -220,6 +220,24 @@ def test_a_layer_whose_width_the_forward_counts_on_stays_whole_and_is_told(budge
         Prune(macs=0.02).apply(Odd("counted"), context())
 
 
+def test_channels_that_are_folded_stay_whole_and_the_rest_is_pruned() -> None:
+    """A pixel shuffle makes one channel of four, which the dependency graph does not know: it counts past the reader's end."""
+    layers = [nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 32, 3), nn.PixelShuffle(2), nn.Conv2d(8, 16, 3), nn.ReLU()]
+    model, where = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3)), context()
+    pruned: Any = Prune(macs=0.5).apply(model, where)
+    assert macs(pruned, ONE) == pytest.approx(0.5 * macs(model, ONE), rel=0.02)
+    assert where.facts["kept_whole"] == ["2"]
+    assert pruned[0].out_channels < 16
+    assert pruned[4].out_channels < 16
+
+
+def test_a_weight_that_is_made_of_others_is_said_to_be_the_reason() -> None:
+    normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 3))
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), normed, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    with pytest.raises(ModelError, match=r"weight of 1 is made of others.*remove_parametrizations"):
+        Prune(macs=0.5).apply(model, context())
+
+
 def test_what_is_named_beside_an_earlier_keep_joins_it() -> None:
     with pytest.raises(ModelError, match=r'no longer runs .* the layer second: .*keep = "stem, first, second"'):
         Prune(macs=0.7, keep="stem, first").apply(Odd("counted"), context())

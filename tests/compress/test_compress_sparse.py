@@ -24,6 +24,7 @@ from edgebench.compress.pruning.sparsify import Sparsify
 from edgebench.compress.quantization.quantize import Quantize
 from edgebench.compress.training.train import Train
 from edgebench.errors import ModelError, PlanError
+from edgebench.report import made
 from edgebench.schema import Recipe, Step
 
 ONE = tensor(stripes().evaluation.inputs[:1])
@@ -90,6 +91,28 @@ def test_training_with_a_penalty_makes_what_it_is_of_smaller(penalty: Any) -> No
     assert where.facts["penalty"] == penalty
     assert 0 <= where.facts["small_channels"] <= 1
     assert where.facts["channels"] > 0
+
+
+class Folding(nn.Module):
+    """Half of its first layer's channels gate the other half, which no dependency graph here follows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gated, self.plain, self.head = nn.Conv2d(1, 8, 3), nn.Conv2d(4, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Any) -> Any:
+        return self.head(self.plain(nn.functional.glu(self.gated(x), 1)).mean((2, 3)))
+
+
+def test_channels_that_cannot_be_followed_have_no_penalty_and_are_named() -> None:
+    where = context()
+    Sparsify(epochs=1).apply(Folding(), where)
+    assert where.facts["not_followed"] == ["gated"]
+    assert where.facts["channels"] == 4
+    assert made.pruned({"steps": [where.facts]})[0].startswith("The penalty of sparsify is not of gated:")
+    only = nn.Sequential(nn.Conv2d(1, 8, 3), nn.GLU(1), nn.Conv2d(4, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(ModelError, match=r"followed from 0 to the layers that read it.*bn_scale"):
+        Sparsify(epochs=1).apply(only, context())
 
 
 def test_what_cannot_be_penalised_is_refused() -> None:

@@ -31,7 +31,10 @@ CONVERTED = 17
 _INTEGER = {"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm"}
 _USE = "::use"
 """Between the name of a weight and the number of the layer that reads this copy of it."""
-_TRANSFORMER = {"LayerNormalization", "Softmax", "SkipLayerNormalization", "Attention"}
+_KEPT_EXACT = {
+    "LayerNormalization", "Softmax", "SkipLayerNormalization", "Attention", "InstanceNormalization", "GroupNormalization",
+}  # fmt: skip
+"""What has no int8 kernel on any target, and measures its operand: norms of each sample, and softmax."""
 
 
 def quantize(
@@ -210,8 +213,8 @@ def write(
     if asked.activations == "dynamic":
         _dynamic(prepared, asked, path, left, chosen, scales)
     else:
-        # Around layer norm and softmax int8 costs more accuracy than it saves time: there, weighted layers only.
-        weighted = any(node.op_type in _TRANSFORMER for node in graph.node)
+        # Around these int8 costs more accuracy than it saves time: there, weighted layers only.
+        weighted = any(node.op_type in _KEPT_EXACT for node in graph.node)
         _static(prepared, dict(limits), asked, path, signed, left, chosen, weighted, scales)
 
 

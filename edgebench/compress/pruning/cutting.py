@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from edgebench.compress import values
 from edgebench.compress.pruning import heads, importance, ties
@@ -120,7 +121,9 @@ class Cutter:
             raise self._cannot(error, "forward no longer runs with fewer channels", ratio, ratios, round_to) from error
         return made
 
-    def _cut(self, ratio: float, ratios: Mapping[str, float], round_to: int, local: bool) -> nn.Module:
+    def _cut(
+        self, ratio: float, ratios: Mapping[str, float], round_to: int, local: bool, only: str = ""
+    ) -> nn.Module:
         copied = copy.deepcopy(self.model).eval()
         grads = importance.of_layers(copied, self.grads)
         for attention in self.attentions:
@@ -132,7 +135,8 @@ class Cutter:
         named = dict(copied.named_modules())
         with quiet(), torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(self.seed)
-            self._prune(copied, named, grads, ratio, ratios, round_to, local)
+            scores = importance.Scores(kind=self.asked.importance, grads=grads, only=named[only] if only else None)
+            self._prune(copied, named, scores, ratio, ratios, round_to, local)
         return copied.requires_grad_(True).eval()
 
     def _cannot(
@@ -146,17 +150,21 @@ class Cutter:
                 "Name the layers whose number of channels its code counts on in keep, or leave the prune step out.",
             )
         keep = ", ".join(dict.fromkeys([*values.names(self.asked.keep), *alone]))
+        fix = f'Leave {"it" if len(alone) == 1 else "them"} whole with keep = "{keep}", or leave the prune step out.'
+        if made := [n for n in alone if parametrize.is_parametrized(self.model.get_submodule(n))]:
+            fix = (
+                f"The weight of {made[0]} is made of others at each call (weight norm, say), which cannot be cut: take that off"
+                " with torch.nn.utils.parametrize.remove_parametrizations. " + fix
+            )
         return Uncuttable(
-            f"The network's {what}, and the reason is {_listed(alone)}: {first_line(error)}.",
-            f'Leave {"it" if len(alone) == 1 else "them"} whole with keep = "{keep}", or leave the prune step out.',
-            alone,
+            f"The network's {what}, and the reason is {_listed(alone)}: {first_line(error)}.", fix, alone
         )
 
     def _one(self, name: str, ratio: float, round_to: int) -> nn.Module:
         """A copy in which that layer, and what is coupled with it, alone has lost this share, one step at least."""
         width = outputs(self.model.get_submodule(name))
         step = math.gcd(round_to, width)  # a width that is no multiple of round_to would else stay as it is
-        return self._cut(0.0, {name: min(0.99, max(ratio, step / width))}, step, True)
+        return self._cut(0.0, {name: min(0.99, max(ratio, step / width))}, step, True, only=name)
 
     def _works_alone(self, name: str, ratio: float, round_to: int) -> bool:
         """Whether the network runs after a cut of this layer, and what is coupled with it, alone."""
@@ -172,7 +180,7 @@ class Cutter:
         self,
         copied: nn.Module,
         named: Mapping[str, nn.Module],
-        grads: Mapping[nn.Module, Tensor],
+        scores: Any,
         ratio: float,
         ratios: Mapping[str, float],
         round_to: int,
@@ -180,7 +188,6 @@ class Cutter:
     ) -> None:
         import torch_pruning
 
-        scores: Any = importance.Scores(kind=self.asked.importance, grads=grads)
         torch_pruning.pruner.BasePruner(
             copied,
             self.example.clone(),

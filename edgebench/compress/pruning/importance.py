@@ -46,9 +46,13 @@ class Scores:
     kind: Kind
     grads: Mapping[nn.Module, Tensor] = field(default_factory=dict)
     """The gradients (B, ...) of each layer's weight."""
+    only: nn.Module | None = None
+    """Where given, groups whose channels another layer makes are not looked at."""
 
     @torch.no_grad()
     def __call__(self, group: Any) -> Tensor | None:
+        if self.only is not None and not makes(group, self.only):
+            return None
         return score(self.kind, self.parts(group), len(group[0].idxs))
 
     def parts(self, group: Any) -> list[Part]:
@@ -73,6 +77,11 @@ def parts(group: Any, grads: Mapping[nn.Module, Tensor] | None = None) -> list[P
             )
         )
     return found
+
+
+def makes(group: Any, layer: nn.Module) -> bool:
+    """Whether the channels of a group are, or are coupled with, those that this layer makes."""
+    return any(dep.layer is layer and role_of(layer, dep.handler.__name__) == "out" for dep, _ in group)
 
 
 def role_of(layer: Any, handler: str) -> Literal["out", "in", "norm"] | None:

@@ -32,6 +32,7 @@ def of(model: nn.Module, asked: Sparsify, context: Context) -> Iterator[Penalty]
     """The penalty of a training that runs within. Raises ModelError where the network has nothing to be penalised."""
     by_norm = asked.penalty == "bn_scale"
     groups = [] if by_norm else channel_groups(model, tensor(context.data.evaluation.inputs[:1]))
+    fit = [group for group in groups if followed(group)]
     if by_norm and not importance.has_batch_norm(model.modules()):
         raise ModelError(
             'The penalty "bn_scale" is of the scales of batch norms, and this network has none.',
@@ -39,14 +40,21 @@ def of(model: nn.Module, asked: Sparsify, context: Context) -> Iterator[Penalty]
         )
     if not by_norm and not groups:
         raise ModelError("The network has no channel that could be removed.", "Leave the sparsify step out.")
+    if not by_norm and not fit:
+        raise ModelError(
+            f"No channel of the network can be followed from {', '.join(roots(model, groups))} to the layers that read it.",
+            'Take penalty = "bn_scale", which follows none, or leave the sparsify step out.',
+        )
     batches = max(1, len(context.data.train) // asked.batch_size)
-    penalty = Penalty(model, groups, asked, asked.epochs * batches)
+    penalty = Penalty(model, fit, asked, asked.epochs * batches)
     # A buffer of the network, so that a training that was killed goes on with the factor that it had reached.
     model.register_buffer(STEPS, torch.zeros((), dtype=torch.int64))
     try:
         yield penalty
     finally:
         delattr(model, STEPS)
+    if left := roots(model, [group for group in groups if not followed(group)]):
+        context.remember(not_followed=left)
 
 
 class Penalty:
@@ -92,6 +100,21 @@ def channel_groups(model: nn.Module, example: Tensor) -> list[Any]:
                 f"The network's channels cannot be followed: {first_line(error)}.",
                 'Take penalty = "bn_scale", which needs no dependency graph, or leave the step out.',
             ) from error
+
+
+def followed(group: Any) -> bool:
+    """Whether the graph's places are those of the weights: where a network's code folds channels, it can count past their end."""
+    try:
+        squares(group)
+    except (IndexError, RuntimeError):
+        return False
+    return True
+
+
+def roots(model: nn.Module, groups: Sequence[Any]) -> list[str]:
+    """The names of the layers that make the channels of these groups."""
+    names = {module: name for name, module in model.named_modules()}
+    return sorted({names[group[0].dep.layer] for group in groups if group[0].dep.layer in names})
 
 
 def squares(group: Any) -> tuple[Tensor, int]:
