@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgebench.codec import Options
-from edgebench.compress import build_file, layer_names, methods
+from edgebench.compress import build_file, foreseen, methods
 from edgebench.compress.build import accuracy_of
 from edgebench.compress.build_file import FileBuild
 from edgebench.compress.build_torch import TorchBuild
@@ -99,7 +99,7 @@ def _check_steps(spec: ModelSpec, recipe: Recipe, network: nn.Module | None, dat
         from edgebench.compress.training import rehearsal
 
         rehearsal.rehearse(network, steps, data, base)
-        layer_names.check(network, steps, data, base)
+        foreseen.check(network, steps, data, base)
 
 
 def build(

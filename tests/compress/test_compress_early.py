@@ -60,6 +60,16 @@ def test_every_layer_that_is_not_there_is_named_before_training(method: str, opt
         check(recipe("r", method, **options))
 
 
+@pytest.mark.parametrize(
+    ("method", "options"), [("prune", {"macs": 0.5, "importance": "bn"}), ("sparsify", {"penalty": "bn_scale"})]
+)
+def test_a_network_without_batch_norms_is_told_so_before_training(method: str, options: dict[str, Any]) -> None:
+    plain = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    with pytest.raises(ModelError, match=r"batch norms, and this network has none"):
+        pipeline.check_recipes(SPEC, plain, stripes(), base=Path(), recipes=[recipe("r", method, **options)])
+    check(recipe("r", method, **options))
+
+
 def test_names_behind_a_distillation_are_those_of_the_student() -> None:
     steps = (
         TRAIN,

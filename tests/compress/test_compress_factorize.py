@@ -124,8 +124,10 @@ def test_what_cannot_be_is_refused() -> None:
         Factorize()
     with pytest.raises(PlanError, match="was given energy and macs"):
         Factorize(energy=0.5, macs=0.5)
-    with pytest.raises(ModelError, match=r"cannot leave 0\.1% of the macs .* nearest is \d+\.\d%.*Ask for macs = 0\."):
+    with pytest.raises(ModelError, match=r"cannot leave 0\.1% of the MACs .* nearest is \d+\.\d%.*Ask for macs = 0\."):
         Factorize(macs=0.001).apply(network(), context())
+    with pytest.raises(ModelError, match=r"nearest is 100\.0%.*Leave the step out\.$"):
+        Factorize(macs=0.5).apply(nn.Sequential(nn.Flatten(), nn.Linear(144, 1)), context())
     with pytest.raises(ModelError, match=r"No layer .* becomes cheaper"):
         Factorize(energy=0.999999).apply(nn.Sequential(nn.Flatten(), nn.Linear(144, 3)), context())
     with pytest.raises(ModelError, match=r'no layer "classifer".*Did you mean "classifier"'):

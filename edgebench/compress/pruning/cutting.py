@@ -64,11 +64,7 @@ class Cutter:
     @classmethod
     def of(cls, model: nn.Module, example: Tensor, asked: Prune, context: Context, kept: Sequence[str]) -> Cutter:
         """Raises ModelError and DataError for a network or data that this importance cannot rank."""
-        if asked.importance == "bn" and not importance.has_batch_norm(model.modules()):
-            raise ModelError(
-                'The importance "bn" ranks channels by the scales of batch norms, and this network has none.',
-                'Take another importance, "l2" say.',
-            )
+        asked.suits(model)
         shared = ties.tied(model)
         found = [] if not asked.heads else heads.prunable(model, example)
         made = cls(
@@ -121,9 +117,7 @@ class Cutter:
             raise self._cannot(error, "forward no longer runs with fewer channels", ratio, ratios, round_to) from error
         return made
 
-    def _cut(
-        self, ratio: float, ratios: Mapping[str, float], round_to: int, local: bool, only: str = ""
-    ) -> nn.Module:
+    def _cut(self, ratio: float, ratios: Mapping[str, float], round_to: int, local: bool, only: str = "") -> nn.Module:
         copied = copy.deepcopy(self.model).eval()
         grads = importance.of_layers(copied, self.grads)
         for attention in self.attentions:
@@ -156,9 +150,7 @@ class Cutter:
                 f"The weight of {made[0]} is made of others at each call (weight norm, say), which cannot be cut: take that off"
                 " with torch.nn.utils.parametrize.remove_parametrizations. " + fix
             )
-        return Uncuttable(
-            f"The network's {what}, and the reason is {_listed(alone)}: {first_line(error)}.", fix, alone
-        )
+        return Uncuttable(f"The network's {what}, and the reason is {_listed(alone)}: {first_line(error)}.", fix, alone)
 
     def _one(self, name: str, ratio: float, round_to: int) -> nn.Module:
         """A copy in which that layer, and what is coupled with it, alone has lost this share, one step at least."""

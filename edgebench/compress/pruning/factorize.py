@@ -75,6 +75,7 @@ class Factorize:
 
     def _to_budget(self, model: nn.Module, spectra: Mapping[str, Spectrum], context: Context) -> dict[str, int]:
         from edgebench.compress.load_model import macs, parameters, tensor
+        from edgebench.compress.pruning.shares import WORDS
 
         word = "macs" if self.macs is not None else "parameters"
         target = self.macs or self.parameters or 0.0
@@ -88,10 +89,10 @@ class Factorize:
         best, left = nearest(spectra, lambda ranks: cost(ranks) / whole, target)
         if abs(left - target) > TOLERANCE * target:
             raise ModelError(
-                f"Factorization cannot leave {target:.1%} of the {word} of this network; the nearest is {left:.1%}.",
-                f"Ask for {word} = {left:.3f}, or leave the step out.",
+                f"Factorization cannot leave {target:.1%} of the {WORDS[word]} of this network; the nearest is {left:.1%}.",
+                f"Ask for {word} = {left:.3f}, or leave the step out." if best else "Leave the step out.",
             )
-        context.report(1, 1, f"{left:.1%} of the {word}")
+        context.report(1, 1, f"{left:.1%} of the {WORDS[word]}")
         context.remember(**{f"{word}_left": left})
         return best
 

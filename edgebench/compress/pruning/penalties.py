@@ -33,11 +33,7 @@ def of(model: nn.Module, asked: Sparsify, context: Context) -> Iterator[Penalty]
     by_norm = asked.penalty == "bn_scale"
     groups = [] if by_norm else channel_groups(model, tensor(context.data.evaluation.inputs[:1]))
     fit = [group for group in groups if followed(group)]
-    if by_norm and not importance.has_batch_norm(model.modules()):
-        raise ModelError(
-            'The penalty "bn_scale" is of the scales of batch norms, and this network has none.',
-            'Take penalty = "group_lasso".',
-        )
+    asked.suits(model)
     if not by_norm and not groups:
         raise ModelError("The network has no channel that could be removed.", "Leave the sparsify step out.")
     if not by_norm and not fit:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from edgebench.codec import Options
 from edgebench.compress import values
 from edgebench.compress.context import Context
-from edgebench.errors import PlanError
+from edgebench.errors import ModelError, PlanError
 from edgebench.schema import Step
 
 if TYPE_CHECKING:
@@ -124,6 +124,16 @@ class Prune:
         if self.latency is None:
             return None
         return Options(backend=self.backend, device=self.device, batch=self.batch, threads=self.threads)
+
+    def suits(self, model: nn.Module) -> None:
+        """Raise ModelError for a network whose channels this importance cannot rank."""
+        from edgebench.compress.pruning.importance import has_batch_norm
+
+        if self.importance == "bn" and not has_batch_norm(model.modules()):
+            raise ModelError(
+                'The importance "bn" ranks channels by the scales of batch norms, and this network has none.',
+                'Take another importance, "l2" say.',
+            )
 
     def share(self, step: int, final: float) -> float:
         """What is left of the network after cut number `step` of `steps`, if `final` is left in the end."""

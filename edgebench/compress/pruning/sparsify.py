@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from edgebench.compress import values
 from edgebench.compress.context import Context
 from edgebench.compress.training.learning import Learning
-from edgebench.errors import PlanError
+from edgebench.errors import ModelError, PlanError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,6 +45,16 @@ class Sparsify(Learning):
                     f'The option share of "{self.name}" is for the penalty growing, not for {self.penalty}.',
                     'Leave it out, or add penalty = "growing".',
                 )
+
+    def suits(self, model: nn.Module) -> None:
+        """Raise ModelError for a network that has nothing which this penalty is of."""
+        from edgebench.compress.pruning.importance import has_batch_norm
+
+        if self.penalty == "bn_scale" and not has_batch_norm(model.modules()):
+            raise ModelError(
+                'The penalty "bn_scale" is of the scales of batch norms, and this network has none.',
+                'Take penalty = "group_lasso".',
+            )
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         """Train in place. Raises ModelError for a network without anything that the penalty is of."""

@@ -1,4 +1,4 @@
-"""The layers that the steps of a recipe name: looked for before hours go into the steps before them."""
+"""What steps want of the network that they will be given, looked for before hours go into the steps before them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,20 @@ OPTIONS = ("keep", "float_layers")
 
 
 def check(network: nn.Module, steps: Sequence[Method], data: DataSet, base: Path) -> None:
-    """Raise PlanError for names that are no layer's of the network as it then is; pruning changes widths, not names."""
+    """Raise PlanError for names that are no layer's of the network as it then is, and ModelError for a network that has not
+    what a step is of (its `suits`, where it has one); pruning changes widths, neither names nor kinds of layers.
+    """
     now: Distill | None = None
     for method in steps:
         if isinstance(method, Distill):
             now = method
         names = [name for option in OPTIONS for name in values.names(getattr(method, option, ""))]
-        if names:
-            _check(names, method.name, now.new_student(base, 0, data) if now else network)
+        suits = getattr(method, "suits", None)
+        if names or suits:
+            then = now.new_student(base, 0, data) if now else network
+            _check(names, method.name, then)
+            if suits:
+                suits(then)
 
 
 def _check(names: Sequence[str], method: str, network: nn.Module) -> None:
