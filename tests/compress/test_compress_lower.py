@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,30 @@ def test_around_a_softmax_only_weighted_layers_are_quantized(tmp_path: Path) -> 
     graph = onnx.load(tmp_path / "q.onnx").graph
     softmax = next(n for n in graph.node if n.op_type == "Softmax")
     assert softmax.output[0] in {o.name for o in graph.output}
+
+
+@pytest.mark.parametrize("norm", [nn.GroupNorm(4, 8), nn.InstanceNorm2d(8)])
+@pytest.mark.parametrize("name", INT8)
+def test_norms_of_each_sample_stay_in_float_between_int8_layers(name: str, norm: nn.Module, tmp_path: Path) -> None:
+    """Two of them share their constants, which onnxruntime refuses of quantized ones."""
+    torch.manual_seed(0)
+    layers = [
+        nn.Conv2d(1, 8, 3),
+        norm,
+        nn.GELU(),
+        nn.Conv2d(8, 8, 3),
+        copy.deepcopy(norm),
+        nn.GELU(),
+        nn.AdaptiveAvgPool2d(1),
+    ]
+    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 3)).eval()
+    source, path = tmp_path / "f.onnx", tmp_path / f"q.{suffix(name)}"
+    export.export_onnx(net, EXAMPLE, source)
+    facts = lowered(name, net, source, path)
+    assert facts["int8_layers"] == facts["layers"]
+    samples = stripes().evaluation.inputs
+    exact = answers(source, samples)
+    assert np.linalg.norm(answers(path, samples) - exact) < 0.05 * np.linalg.norm(exact)
 
 
 @pytest.mark.parametrize("name", INT8)
