@@ -191,6 +191,19 @@ def test_around_a_softmax_only_weighted_layers_are_quantized(tmp_path: Path) -> 
     assert softmax.output[0] in {o.name for o in graph.output}
 
 
+@pytest.mark.parametrize("name", INT8[:3])
+def test_an_int8_file_holds_no_zero_points_of_biases_and_no_shapes_between_layers(name: str, files: Any) -> None:
+    graph = onnx.load(files[name][0]).graph
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    biases = [
+        n for n in graph.node if n.op_type == "DequantizeLinear" and kinds.get(n.input[0]) == onnx.TensorProto.INT32
+    ]
+    assert len(biases) == (10 if name != "onnx-s8s8" else len(biases))
+    assert all(len(node.input) == 2 for node in biases)
+    assert set(kinds) == {name for node in graph.node for name in node.input} & set(kinds)
+    assert not graph.value_info
+
+
 @pytest.mark.parametrize("norm", [nn.GroupNorm(4, 8), nn.InstanceNorm2d(8)])
 @pytest.mark.parametrize("name", INT8)
 def test_norms_of_each_sample_stay_in_float_between_int8_layers(name: str, norm: nn.Module, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from edgebench.compress.lowering import onnx_weights
 from edgebench.compress.lowering.counted import int8_facts
 from edgebench.compress.lowering.onnx_int8 import coverage
+from edgebench.compress.lowering.onnx_lean import lean
 from edgebench.compress.quantization import calibration, grid
 from edgebench.compress.quantization.calibration import Limits, Samples, check_samples
 from edgebench.compress.quiet import first_line, quiet
@@ -278,6 +279,7 @@ def _finish(path: Path) -> dict[str, Any]:
 
     model = onnx.load(path)
     clean(model)
+    lean(model.graph)
     path.write_bytes(model.SerializeToString(deterministic=True))
     open_session(path)  # a graph that onnxruntime itself refuses must not leave the house
     return int8_facts(*coverage(model))
