@@ -64,13 +64,22 @@ class Kept:
         return _scaled(stats.paired_difference(*counts), 100)
 
     def ratio(self, recipe: str, than: str, runtime: str) -> stats.Estimate | None:
-        """Latency of `than` over that of `recipe`, with its interval, as the report has it; None where one was withheld."""
-        found = compared(self._row(than, runtime), self._row(recipe, runtime))
+        """Latency of `than` over that of `recipe`, with its interval; None where one was withheld.
+
+        Over its baseline it is the table's own figure, of generations that ran side by side; else the report's of two rows.
+        """
+        row, other = self._row(recipe, runtime), self._row(than, runtime)
+        found = row.speedup if row.result.baseline == other.result.cell.id else compared(other, row)
         valid = all(self.rows[name, runtime].noise.get("state") == "valid" for name in (recipe, than))
         return stats.Estimate(found.value, found.low, found.high) if found and valid else None
 
     def _row(self, recipe: str, runtime: str) -> Row:
         return next(r for r in self.table.rows if (r.result.cell.recipe, r.result.cell.backend) == (recipe, runtime))
+
+    def one_file(self, recipe: str, other: str, runtime: str) -> bool:
+        """Whether two ways have come to the same file."""
+        a, b = (self.rows[name, runtime].artifact for name in (recipe, other))
+        return a is not None and b is not None and a.sha256 == b.sha256
 
     def int8(self, recipe: str, runtime: str) -> tuple[int, int]:
         """Layers found in int8 in the running session, and all layers."""
@@ -187,13 +196,13 @@ def end_to_end(run: Kept) -> Line:
 
 
 def same_twice(run: Kept) -> Line:
-    """The files of a second run from an empty cache are the same, byte for byte; what measures is left out."""
+    """The files of a second run, trained anew, are the same, byte for byte; what measures is left out."""
     once, twice = _hashes(run), _hashes(Kept(AGAIN))
     common = sorted(set(once) & set(twice))
     unlike = [name for name in common if once[name] != twice[name]]
     return {
         "held": bool(common) and not unlike,
-        "says": f"{len(common) - len(unlike)} of {len(common)} files of a second run from an empty cache have the same hash",
+        "says": f"{len(common) - len(unlike)} of {len(common)} files of a second run, whose networks were trained anew, have the same hash",
         "unlike": unlike,
         "compared": common,
     }
@@ -220,13 +229,19 @@ def peers(run: Kept) -> Line:
             for name in (ours, *others):
                 table.append(_peer_row(run, name, runtime))
             for peer in others:
-                if run.rows[peer, runtime].status == "ok":
+                if run.rows[peer, runtime].status == "ok" and not run.one_file(ours, peer, runtime):
                     behind += _behind(run, ours, peer, runtime)
+    one = {
+        name for name in ("pruned", "pruned-peer") if all(run.one_file("pruned", "pruned-peer", r) for r in RUNTIMES)
+    }
     withheld = [
-        f"{row['recipe']} on {row['runtime']}: its latency is withheld" for row in table if not row.get("speed", 1)
+        f"{row['recipe']} on {row['runtime']}: its latency is withheld"
+        for row in table
+        if not row.get("speed", 1) and row["recipe"] not in one
     ]
     cannot = [f"{row['recipe']} on {row['runtime']} cannot be had: {row['reason']}" for row in table if "reason" in row]
-    said = "; ".join([*behind, *withheld, *cannot]) or "ours is ahead or equal in each"
+    same = ["pruned and pruned-peer are one file, byte for byte"] if one else []
+    said = "; ".join([*behind, *withheld, *cannot, *same]) or "ours is ahead or equal in each"
     return {"held": not behind and not withheld, "says": said, "table": table}
 
 
