@@ -187,10 +187,10 @@ def _repeating(result: Result) -> tuple[str, ...]:
     saved = (latency.value or 0.0) * (1 - 1 / ratio) if latency else math.inf
     remembers = caches(result.effective, REMEMBERS) and saved > LOOKED_UP + found.get("bytes", 0) / FETCHED
     cached = "in the processor's cache" if (found.get("bytes") or TINY) >= TINY else "known to the processor"
-    why = "the runtime may remember answers" if remembers else f"one input stays {cached}"
-    return (
-        f"Fresh inputs took {text.percent(ratio - 1, 0)} longer than a repeated one: {why}. The latency is that of fresh ones.",
-    )
+    more, why = "longer", f"one input stays {cached}"
+    if remembers:  # else all rows with the same reason share one note
+        more, why = f"{text.percent(ratio - 1, 0)} longer", "the runtime may remember answers"
+    return (f"Fresh inputs took {more} than a repeated one: {why}. The latency is that of fresh ones.",)
 
 
 def _integer_ends(result: Result) -> tuple[str, ...]:

@@ -545,3 +545,12 @@ def test_what_the_processors_cache_may_save_raises_no_suspicion_of_a_memory(
 ) -> None:
     effective = Options(repeating={"value": 1.2, "low": 1.15, "high": 1.25, "bytes": size})
     assert said in markdown.render(build(RUN, [good(latency=latency, effective=effective)]))
+
+
+def test_rows_whose_input_stays_in_the_cache_share_one_note() -> None:
+    def row(more: float) -> Result:
+        repeating = {"value": 1 + more, "low": 1 + more - 0.02, "high": 1 + more + 0.02, "bytes": 24_576}
+        return good(latency=54e-6, effective=Options(repeating=repeating))
+
+    found = [note for note in build(RUN, [row(0.06), row(0.08)]).footnotes if note.startswith("Fresh inputs")]
+    assert len(found) == 1
