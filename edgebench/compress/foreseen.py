@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,17 +24,15 @@ def check(network: nn.Module, steps: Sequence[Method], data: DataSet, base: Path
     """Raise PlanError for names that are no layer's of the network as it then is, and ModelError for a network that has not
     what a step is of (its `suits`, where it has one); pruning changes widths, neither names nor kinds of layers.
     """
-    now: Distill | None = None
+    then: Callable[[], nn.Module] = lambda: network  # noqa: E731
     for method in steps:
         if isinstance(method, Distill):
-            now = method
+            then = cache(partial(method.new_student, base, 0, data))  # made once, where a later step asks
         names = [name for option in OPTIONS for name in values.names(getattr(method, option, ""))]
-        suits = getattr(method, "suits", None)
-        if names or suits:
-            then = now.new_student(base, 0, data) if now else network
-            _check(names, method.name, then)
-            if suits:
-                suits(then)
+        if names:
+            _check(names, method.name, then())
+        if suits := getattr(method, "suits", None):
+            suits(then())
 
 
 def _check(names: Sequence[str], method: str, network: nn.Module) -> None:

@@ -32,13 +32,16 @@ def of(model: nn.Module, asked: Sparsify, context: Context) -> Iterator[Penalty]
     """The penalty of a training that runs within. Raises ModelError where the network has nothing to be penalised."""
     by_norm = asked.penalty == "bn_scale"
     groups = [] if by_norm else channel_groups(model, tensor(context.data.evaluation.inputs[:1]))
-    fit = [group for group in groups if followed(group)]
+    fit: list[Any] = []
+    lost: list[Any] = []
+    for group in groups:
+        (fit if followed(group) else lost).append(group)
     asked.suits(model)
     if not by_norm and not groups:
         raise ModelError("The network has no channel that could be removed.", "Leave the sparsify step out.")
     if not by_norm and not fit:
         raise ModelError(
-            f"No channel of the network can be followed from {', '.join(roots(model, groups))} to the layers that read it.",
+            f"No channel of the network can be followed from {', '.join(roots(model, lost))} to the layers that read it.",
             'Take penalty = "bn_scale", which follows none, or leave the sparsify step out.',
         )
     batches = max(1, len(context.data.train) // asked.batch_size)
@@ -49,8 +52,8 @@ def of(model: nn.Module, asked: Sparsify, context: Context) -> Iterator[Penalty]
         yield penalty
     finally:
         delattr(model, STEPS)
-    if left := roots(model, [group for group in groups if not followed(group)]):
-        context.remember(not_followed=left)
+    if lost:
+        context.remember(not_followed=roots(model, lost))
 
 
 class Penalty:
