@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -305,17 +306,18 @@ def entry_backends(device: DeviceProfile = HERE) -> tuple[str, ...]:
 
 
 def artifact(plan: Plan) -> Artifact:
-    return artifact_of(Path(plan.base, plan.model.source))
+    """The file that a plan measures as it is. Of an ONNX file its facts hold, where there are any, how many weights fill 8 bits
+    (`full_weights`): a row says so where its processor overflows with them.
+    """
+    made = artifact_of(Path(plan.base, plan.model.source))
+    full = full_weights.of_file(Path(made.path)) if made.format == "onnx" else 0
+    return replace(made, facts=Options({**made.facts, "full_weights": full})) if full else made
 
 
 def artifact_of(path: Path) -> Artifact:
     """A ready file, with what belongs to it counted in its size and named, with its hash, in its facts."""
     parts = beside(path)
-    facts: dict[str, Any] = (
-        {"beside": {os.path.relpath(part, path.parent): store.sha256(part) for part in parts}} if parts else {}
-    )
-    if format_of(path) == "onnx" and (full := full_weights.of_file(path)):
-        facts["full_weights"] = full
+    facts = {"beside": {os.path.relpath(part, path.parent): store.sha256(part) for part in parts}} if parts else {}
     return Artifact(
         format=format_of(path),
         path=str(path),

@@ -130,7 +130,7 @@ def test_the_tables_and_pictures_are_those_of_the_published_run(tmp_path: Path) 
         assert (ROOT / tables.RUN / picture).exists()
 
 
-@pytest.mark.parametrize("name", ["backends", "backends-avx2", "cifar10", "cifar10-avx2", "quick"])
+@pytest.mark.parametrize("name", ["backends", "backends-avx2", "cifar10", "cifar10-again", "cifar10-avx2", "quick"])
 def test_published_figures_follow_from_the_samples_beside_them(name: str) -> None:
     folder = store.open_run(ROOT / "results/published/local" / name)
     assert runner.rebuild(folder) == folder.results(), "write them again with scripts/tables"

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgebench import ready
 from edgebench.inspect import full_weights, lint, look, onnx_file, targets
 from edgebench.inspect.graph import Tensor
 from edgebench.inspect.qdq import Facts
@@ -137,6 +138,12 @@ def test_full_weights_are_counted_in_a_file_alone(tmp_path: Path) -> None:
     (tmp_path / "torn.onnx").write_bytes(b"QuantizeLinear" * 9)
     (tmp_path / "empty.onnx").write_bytes(b"")
     assert full_weights.of_file(tmp_path / "torn.onnx") == full_weights.of_file(tmp_path / "empty.onnx") == 0
+
+
+def test_the_file_that_bench_measures_has_its_full_weights_in_its_facts(tmp_path: Path) -> None:
+    for most, facts in ((64, {}), (127, {"full_weights": 1})):
+        path = quantized(tmp_path, np.uint8, 128, most=most)
+        assert dict(ready.artifact(ready.bench_plan(str(path), ["onnxruntime"])).facts) == facts
 
 
 def test_a_free_batch_of_int8_is_told_to_users_of_openvino(tmp_path: Path) -> None:
